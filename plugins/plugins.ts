@@ -1,0 +1,7 @@
+/** The plugins of this executable, by the name they are called with. */
+
+import type { Plugin } from '../src/cni/skel.ts';
+import type { Machine } from '../src/kernel/machine.ts';
+import { loopback } from './loopback.ts';
+
+export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map([loopback].map((p) => [p.name, p]));

@@ -1,0 +1,60 @@
+/**
+ * dist/bin/culvert: two bundles in one Node single executable. `main.cjs` (every plugin) becomes the start-up snapshot,
+ * `cli.cjs` (agent, lab and tools with their libraries) an asset. Then one link per plugin beside it.
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { plugins } from '../plugins/plugins.ts';
+
+const root = join(import.meta.dirname, '..');
+const out = join(root, 'dist');
+const bin = join(out, 'bin');
+const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
+
+mkdirSync(bin, { recursive: true });
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node26',
+  minify: true,
+  keepNames: true,
+  define: { CULVERT_VERSION: JSON.stringify(version) },
+  logLevel: 'warning',
+} as const;
+
+await build({
+  ...common,
+  entryPoints: [join(root, 'src/main.ts')],
+  outfile: join(out, 'main.cjs'),
+  external: ['./cli/cli.ts'],
+});
+await build({ ...common, entryPoints: [join(root, 'src/cli/cli.ts')], outfile: join(out, 'cli.cjs') });
+
+const next = join(out, 'culvert.next');
+const sea = {
+  main: join(out, 'main.cjs'),
+  output: next,
+  disableExperimentalSEAWarning: true,
+  useSnapshot: true,
+  assets: { 'cli.cjs': join(out, 'cli.cjs') },
+};
+writeFileSync(join(out, 'sea.json'), JSON.stringify(sea, null, 2));
+// the snapshot builder warns that child_process is "not fully verified" in snapshots; every test runs on the result
+execFileSync(process.execPath, ['--no-warnings', '--build-sea', join(out, 'sea.json')], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+
+// by rename: a runtime may be executing the old one
+renameSync(next, join(bin, 'culvert'));
+for (const name of plugins.keys()) {
+  if (name === 'culvert') continue;
+  const link = join(bin, name);
+  rmSync(link, { force: true });
+  symlinkSync('culvert', link);
+}
+console.log(`dist/bin/culvert ${version}, links: ${[...plugins.keys()].filter((n) => n !== 'culvert').join(' ')}`);

@@ -1,0 +1,45 @@
+/** The command line: a table of commands, nothing more. */
+
+import { type Command, exitCode, UsageError } from '../command.ts';
+import type { Machine } from '../kernel/machine.ts';
+import { version } from './version.ts';
+
+const commands: readonly Command[] = [];
+
+function overview(): string {
+  const width = Math.max(...commands.map((c) => c.name.length), 0);
+  const lines = commands.map((c) => `  ${c.name.padEnd(width)}  ${c.summary}`);
+  return `culvert ${version}: pod networking between Linux nodes, overlaid or routed\n\nusage: culvert COMMAND [OPTION ...]\n\n${lines.join('\n')}\n\nculvert COMMAND --help tells more of one.\n`;
+}
+
+/** Runs a command line (without the program's name) and answers the exit code. */
+export async function main(argv: string[], machine: Machine): Promise<number> {
+  const [name, ...args] = argv;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(overview());
+    return name === undefined ? exitCode.usage : exitCode.fine;
+  }
+  if (name === '--version' || name === 'version') {
+    process.stdout.write(`culvert ${version}\n`);
+    return exitCode.fine;
+  }
+  const command = commands.find((c) => c.name === name);
+  if (!command) {
+    process.stderr.write(`culvert: unknown command "${name}"\n\n${overview()}`);
+    return exitCode.usage;
+  }
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${command.help.trimEnd()}\n`);
+    return exitCode.fine;
+  }
+  try {
+    return await command.run(args, machine);
+  } catch (error) {
+    if (error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS')) {
+      process.stderr.write(`culvert ${name}: ${(error as Error).message}\n\n${command.help.trimEnd()}\n`);
+      return exitCode.usage;
+    }
+    process.stderr.write(`culvert ${name}: ${(error as Error).message}\n`);
+    return exitCode.couldNotLook;
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * Running programs, the only place where kernel tools start. On `node:child_process` directly: a fresh plugin process pays
+ * 3 ms per start here against 7 to 9 ms through a process library, and a pod waits for it.
+ */
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { CommandError, type CommandReason } from '../errors.ts';
+
+export interface ExecOptions {
+  /** Text for the program's standard input. */
+  stdin?: string;
+  /** Path of the network namespace to run it in; none: our own. */
+  netns?: string | undefined;
+  timeoutMs?: number;
+}
+
+export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<string>;
+
+const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'];
+
+const found = new Map<string, string>();
+
+/** The program's file: looked up once, in PATH and then where Linux keeps its tools (kubelet may pass no PATH at all). */
+function programFile(name: string): string {
+  if (name.includes('/')) return name;
+  const known = found.get(name);
+  if (known) return known;
+  const dirs = [...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/')), ...defaultDirs];
+  const file = dirs.map((dir) => join(dir, name)).find((candidate) => existsSync(candidate));
+  if (file) found.set(name, file);
+  return file ?? name;
+}
+
+const reasons: [RegExp, CommandReason][] = [
+  [
+    /Cannot find device|No such (?:file|device|process)|does not exist|not found|Cannot assign requested address|Cannot find/i,
+    'not-found',
+  ],
+  [/File exists|already exists|Address already assigned/i, 'exists'],
+  [/resource busy|Resource temporarily unavailable|temporarily/i, 'busy'],
+  [/Operation not permitted|Permission denied/i, 'denied'],
+  [/not supported|Unknown device type|Protocol not available/i, 'unsupported'],
+];
+
+/** The one classifier of what programs say when they fail (they run with LC_ALL=C). */
+export const classify = (stderr: string): CommandReason => reasons.find(([text]) => text.test(stderr))?.[1] ?? 'other';
+
+/**
+ * A runner of programs; `onCommand` hears every command line before it starts. Standard output is answered; any exit code
+ * but 0 throws CommandError.
+ */
+export function createExec(onCommand: (line: string) => void = () => {}): Exec {
+  return (argv, options = {}) => {
+    const inner = [programFile(argv[0]!), ...argv.slice(1)];
+    const full = options.netns ? [programFile('nsenter'), `--net=${options.netns}`, '--', ...inner] : inner;
+    onCommand(options.stdin ? `${full.join(' ')} <<\n${options.stdin}` : full.join(' '));
+    return start(full, options);
+  };
+}
+
+function start(argv: readonly string[], options: ExecOptions): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
+  const child = spawn(argv[0]!, argv.slice(1), {
+    stdio: [...stdio],
+    env: { ...process.env, LC_ALL: 'C' },
+    ...(options.timeoutMs ? { timeout: options.timeoutMs, killSignal: 'SIGKILL' as const } : {}),
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout!.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr!.on('data', (chunk: Buffer) => err.push(chunk));
+  child.on('error', (error: NodeJS.ErrnoException) => {
+    reject(new CommandError(argv, undefined, error.message, error.code === 'ENOENT' ? 'no-program' : 'other'));
+  });
+  child.on('close', (exitCode, signal) => {
+    if (exitCode === 0) return resolve(Buffer.concat(out).toString());
+    const stderr = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
+    reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
+  });
+  child.stdin?.on('error', () => {}); // it ended without reading everything; its exit code tells
+  child.stdin?.end(options.stdin);
+  return promise;
+}

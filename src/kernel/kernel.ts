@@ -1,0 +1,102 @@
+/**
+ * The kernel as programs drive it: iproute2 and nft in batches, /proc/sys by file. Every verb names the network namespace it
+ * works in by path; none means the one this process runs in.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CommandError } from '../errors.ts';
+import { classify, type Exec } from './exec.ts';
+
+/** "key=value" with the key's path below /proc/sys, and whether its absence is no error. */
+export interface Sysctl {
+  key: string;
+  value: string;
+  optional?: boolean;
+}
+
+/**
+ * Run by sh in another namespace: writes sysctls, then becomes `ip -batch -`. The text is constant; keys and values are its
+ * arguments ("key=value", "?key=value" where it may be absent), so no name is ever read as shell.
+ */
+const enter = `
+while [ "$1" != -- ]; do
+  pair=\${1#\\?}; file=/proc/sys/\${pair%%=*}
+  if [ -e "$file" ] || [ "$1" = "$pair" ]; then printf '%s' "\${pair#*=}" >"$file" || [ "$1" != "$pair" ] || exit 1; fi
+  shift
+done
+shift; exec "$@"`;
+
+export interface Kernel {
+  /** Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. */
+  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[]): Promise<void>;
+  /** Lines for `bridge -batch`. */
+  bridge(lines: readonly string[], netns?: string): Promise<void>;
+  /** `show` commands of ip, their JSON in order, in one process. */
+  show(lines: readonly string[], netns?: string): Promise<unknown[][]>;
+  /** One `show` command of bridge. */
+  showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
+  /** One atomic transaction. */
+  nft(script: string, netns?: string): Promise<void>;
+  /** What an nft command prints. */
+  showNft(args: readonly string[], netns?: string): Promise<string>;
+  readSysctl(key: string): string | undefined;
+  writeSysctl(sysctl: Sysctl): void;
+}
+
+/** What `ip -j -batch -` prints: one JSON array per command that shows something, each on a line of its own. */
+function parseBatch(stdout: string): unknown[][] {
+  return stdout
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => JSON.parse(line) as unknown[]);
+}
+
+function writeSysctl({ key, value, optional }: Sysctl): void {
+  const file = join('/proc/sys', key);
+  try {
+    if (readFileSync(file, 'utf8').trim() === value) return;
+    writeFileSync(file, value);
+  } catch (error) {
+    const reason = classify((error as Error).message);
+    if (optional) return;
+    throw new CommandError(['sysctl', '-w', `${key}=${value}`], undefined, (error as Error).message, reason);
+  }
+}
+
+export function createKernel(exec: Exec): Kernel {
+  const batch = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
+  return {
+    async ip(lines, netns, sysctls = []) {
+      if (netns && sysctls.length > 0) {
+        const pairs = sysctls.map((s) => `${s.optional ? '?' : ''}${s.key}=${s.value}`);
+        await exec(['sh', '-c', enter, 'sh', ...pairs, '--', 'ip', '-batch', '-'], { stdin: batch(lines), netns });
+        return;
+      }
+      for (const sysctl of sysctls) writeSysctl(sysctl);
+      if (lines.length > 0) await exec(['ip', '-batch', '-'], { stdin: batch(lines), netns });
+    },
+    async bridge(lines, netns) {
+      if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
+    },
+    async show(lines, netns) {
+      return parseBatch(await exec(['ip', '-d', '-j', '-batch', '-'], { stdin: batch(lines), netns }));
+    },
+    async showBridge(line, netns) {
+      const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });
+      return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
+    },
+    async nft(script, netns) {
+      await exec(['nft', '-f', '-'], { stdin: script, netns });
+    },
+    showNft: (args, netns) => exec(['nft', ...args], { netns }),
+    readSysctl(key) {
+      try {
+        return readFileSync(join('/proc/sys', key), 'utf8').trim();
+      } catch {
+        return undefined;
+      }
+    },
+    writeSysctl,
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * The only entry point. Which program this is says the name it was called by: a plugin's name (or `culvert` with CNI_COMMAND
+ * set) is a plugin, `culvert` is the command line. The plugins live in the start-up snapshot; the command line with its
+ * libraries is a second bundle inside the executable, read only when asked for, so that no pod pays for it.
+ */
+
+import { readFileSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename } from 'node:path';
+import { getAsset, isSea } from 'node:sea';
+import { startupSnapshot } from 'node:v8';
+import vm from 'node:vm';
+import { plugins } from '../plugins/plugins.ts';
+import { type Io, runPlugin } from './cni/skel.ts';
+import { createExec } from './kernel/exec.ts';
+import { createKernel } from './kernel/kernel.ts';
+import type { Machine } from './kernel/machine.ts';
+
+/** What the second bundle exports. */
+type Cli = (argv: string[], machine: Machine) => Promise<number>;
+
+function createMachine(): Machine {
+  const warn = (text: string) => void writeSync(2, `culvert: ${text.trimEnd()}\n`);
+  const exec = createExec(process.env['CULVERT_LOG'] === 'debug' ? warn : undefined);
+  return { exec, kernel: createKernel(exec), executable: process.execPath, warn };
+}
+
+function createIo(): Io {
+  return {
+    env: process.env,
+    readStdin: () => readFileSync(0, 'utf8'),
+    stdout: (text) => writeAll(1, text),
+    stderr: (text) => writeAll(2, text),
+  };
+}
+
+/** All of a text, though a pipe may take only part of it at a time; a reader that has gone is no error of ours. */
+function writeAll(fd: number, text: string): void {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+    }
+  }
+}
+
+async function loadCli(): Promise<Cli> {
+  if (!isSea()) return ((await import('./cli/cli.ts')) as { main: Cli }).main;
+  const module = { exports: {} as { main: Cli } };
+  const source = getAsset('cli.cjs', 'utf8');
+  const run = vm.runInThisContext(`(function (exports, require, module) {${source}\n})`, { filename: 'cli.cjs' });
+  run(module.exports, createRequire(process.execPath), module);
+  return module.exports.main;
+}
+
+async function main(): Promise<void> {
+  const called = basename(process.env['CULVERT_CALLED_AS'] ?? process.argv0);
+  const machine = createMachine();
+  const asPlugin = called !== 'culvert' || process.env['CNI_COMMAND'] !== undefined;
+  const plugin = asPlugin ? plugins.get(called) : undefined;
+  if (plugin) process.exit(await runPlugin(plugin, machine, createIo()));
+  const cli = await loadCli();
+  process.exitCode = await cli(process.argv.slice(2), machine);
+}
+
+/** Whatever escapes is a bug, and still the runtime must read an error object. */
+function die(error: unknown): void {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  writeAll(2, `${text}\n`);
+  if (process.env['CNI_COMMAND'] !== undefined) {
+    writeAll(
+      1,
+      `${JSON.stringify({ cniVersion: '1.1.0', code: 999, msg: `internal error: ${text.split('\n')[0]}` })}\n`,
+    );
+  }
+  process.exit(1);
+}
+
+const start = (): void => void main().catch(die);
+
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(start);
+else start();

@@ -1,0 +1,48 @@
+/** Names: what the kernel and the CNI specification allow, and short names made from long ones. */
+
+import { createHash } from 'node:crypto';
+
+/** IFNAMSIZ less the closing zero, linux/if.h. */
+export const maxInterfaceName = 15;
+
+/** CNI spec section 1 ("name") and section 3 ("Container ID"): alphanumeric first, then also underscore, dot and hyphen. */
+export const isCniName = (name: string): boolean => /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name);
+
+/** dev_valid_name() of the kernel: 1 to 15 bytes, not "." or "..", no slash, colon or white space; control bytes we refuse as well. */
+export function isInterfaceName(name: string): boolean {
+  if (name === '.' || name === '..' || name === '') return false;
+  if (Buffer.byteLength(name) > maxInterfaceName) return false;
+  return !/[/:\s\u0000-\u001f\u007f\u0085]/u.test(name);
+}
+
+/** The first `length` hexadecimal digits of the seed's SHA-256. */
+export const hash = (seed: string, length: number): string =>
+  createHash('sha256').update(seed).digest('hex').slice(0, length);
+
+/** What a lease, a link or an nft element belongs to. CNI calls it an attachment: (container id, interface name) in a network. */
+export interface AttachmentId {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+const attachmentSeed = (id: AttachmentId): string => [id.network, id.containerId, id.ifname].join('\0');
+
+/** The host end's name: "veth" and eight digits, as the reference plugins have it, but computed, so that DEL and GC know it without asking. */
+export const hostVethName = (id: AttachmentId): string => `veth${hash(attachmentSeed(id), 8)}`;
+
+/** The seed for an attachment's MAC addresses. */
+export const macSeed = (id: AttachmentId, end: 'host' | 'pod'): string => `${attachmentSeed(id)}\0${end}`;
+
+/** The mark of a network in comments and aliases: `culvert:` and eight digits. */
+export const networkMark = (network: string): string => `culvert:${hash(network, 8)}`;
+
+/** The mark of one attachment: its network's mark, then its own eight digits. A prefix of everything we label for it. */
+export const attachmentMark = (id: AttachmentId): string => `${networkMark(id.network)}:${hash(attachmentSeed(id), 8)}`;
+
+/**
+ * The text we write on a link (ifalias) or an nft element (comment): the mark, then the names in the clear for people,
+ * cut at nft's 128 characters. Only the mark is ever compared.
+ */
+export const attachmentLabel = (id: AttachmentId): string =>
+  `${attachmentMark(id)} ${id.network} ${id.containerId} ${id.ifname}`.slice(0, 127);

@@ -1,0 +1,162 @@
+/**
+ * The only diff in the project: what was found × what should be → the changes between them, in the order in which they can be
+ * made. New paths are laid before old ones go (make before break), and what falls with its link is not removed by itself.
+ */
+
+import type {
+  AddressState,
+  FdbState,
+  LinkState,
+  NamespaceState,
+  NeighbourState,
+  RouteState,
+  SysctlState,
+  TableState,
+  VlanState,
+} from './host.ts';
+
+/** Attributes of a link that can be set while it lives. */
+export type LinkAttributes = Partial<Omit<LinkState, 'name' | 'make'>>;
+
+/** One change; `was` is what stood there before, for messages. */
+export type Change =
+  | { op: 'add-link'; link: LinkState }
+  | { op: 'set-link'; name: string; set: LinkAttributes; was: LinkAttributes | undefined }
+  | { op: 'delete-link'; name: string }
+  | { op: 'set-sysctl'; sysctl: SysctlState; was: string | undefined }
+  | { op: 'add-address'; address: AddressState }
+  | { op: 'delete-address'; address: AddressState }
+  | { op: 'add-vlan'; vlan: VlanState }
+  | { op: 'delete-vlan'; vlan: VlanState }
+  | { op: 'replace-neighbour'; neighbour: NeighbourState; was: NeighbourState | undefined }
+  | { op: 'delete-neighbour'; neighbour: NeighbourState }
+  | { op: 'replace-fdb'; fdb: FdbState; was: FdbState | undefined }
+  | { op: 'delete-fdb'; fdb: FdbState }
+  | { op: 'replace-route'; route: RouteState; was: RouteState | undefined }
+  | { op: 'delete-route'; route: RouteState }
+  | { op: 'replace-table'; table: TableState; was: TableState | undefined }
+  | { op: 'delete-table'; table: TableState };
+
+const addressKey = (a: AddressState): string => `${a.dev} ${a.address}`;
+const routeKey = (r: RouteState): string => `${r.prefix} ${r.table ?? 254} ${r.metric ?? 0}`;
+const neighbourKey = (n: NeighbourState): string => `${n.dev} ${n.address}`;
+const fdbKey = (f: FdbState): string => `${f.dev} ${f.mac}`;
+const vlanKey = (v: VlanState): string => `${v.dev} ${v.vid}`;
+const tableKey = (t: TableState): string => `${t.family} ${t.name}`;
+
+/** The keys whose wanted value is set and differs from the actual one. */
+function differing<T extends object>(actual: T, wanted: T, keys: readonly (keyof T)[]): (keyof T)[] {
+  return keys.filter((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
+}
+
+const linkAttributes = ['address', 'mtu', 'alias', 'master', 'promisc', 'hairpin', 'isolated', 'up'] as const;
+/** What `ip link add` sets in the same step. */
+const madeWith: readonly string[] = ['address', 'mtu'];
+
+const pick = (link: LinkState, keys: readonly (keyof LinkState)[]): LinkAttributes =>
+  Object.fromEntries(keys.filter((k) => link[k] !== undefined).map((k) => [k, link[k]])) as LinkAttributes;
+
+/** Whether the link has to be made anew: another kind, or a property that the kernel fixes at creation. */
+function needsRemake(actual: LinkState, wanted: LinkState): boolean {
+  const a = actual.make;
+  const w = wanted.make;
+  if (w.kind === 'given' || a.kind === 'given') return false;
+  if (a.kind === 'vxlan' && w.kind === 'vxlan') {
+    return differing(a, w, ['id', 'port', 'local', 'device']).length > 0;
+  }
+  if (a.kind === 'bridge' && w.kind === 'bridge') return false;
+  return a.kind !== w.kind;
+}
+
+function diffLinks(
+  actual: NamespaceState,
+  wanted: NamespaceState,
+): { first: Change[]; last: Change[]; gone: Set<string> } {
+  const found = new Map(actual.links.map((l) => [l.name, l]));
+  const first: Change[] = [];
+  const gone = new Set<string>();
+  for (const link of wanted.links) {
+    const old = found.get(link.name);
+    found.delete(link.name);
+    const remake = old !== undefined && needsRemake(old, link);
+    if (remake) {
+      first.push({ op: 'delete-link', name: link.name });
+      gone.add(link.name);
+    }
+    if ((!old || remake) && link.make.kind !== 'given') {
+      first.push({ op: 'add-link', link });
+      const set = pick(
+        link,
+        linkAttributes.filter((k) => !madeWith.includes(k)),
+      );
+      if (Object.keys(set).length > 0) first.push({ op: 'set-link', name: link.name, set, was: undefined });
+    } else {
+      const keys = differing<LinkState>(old ?? { name: link.name, make: link.make }, link, linkAttributes);
+      if (keys.length > 0)
+        first.push({ op: 'set-link', name: link.name, set: pick(link, keys), was: old ? pick(old, keys) : undefined });
+    }
+  }
+  for (const name of found.keys()) gone.add(name);
+  return { first, last: [...found.keys()].map((name) => ({ op: 'delete-link', name })), gone };
+}
+
+interface ListDiff<T> {
+  set: [T, T | undefined][];
+  removed: T[];
+}
+
+/** Items by key: set those that are new or different, remove those that nobody wants and that do not fall with their link. */
+function diffList<T extends object>(
+  actual: readonly T[],
+  wanted: readonly T[],
+  key: (item: T) => string,
+  compared: readonly (keyof T)[],
+  falls: (item: T) => boolean,
+): ListDiff<T> {
+  const left = new Map(actual.filter((item) => !falls(item)).map((item) => [key(item), item]));
+  const set: [T, T | undefined][] = [];
+  for (const item of wanted) {
+    const old = left.get(key(item));
+    left.delete(key(item));
+    if (!old || differing(old, item, compared).length > 0) set.push([item, old]);
+  }
+  return { set, removed: [...left.values()] };
+}
+
+function diffSysctls(actual: NamespaceState, wanted: NamespaceState): Change[] {
+  const found = new Map(actual.sysctls.map((s) => [s.key, s.value]));
+  return wanted.sysctls
+    .filter((s) => found.get(s.key) !== s.value)
+    .map((sysctl) => ({ op: 'set-sysctl', sysctl, was: found.get(sysctl.key) }));
+}
+
+const routeFields = ['dev', 'via', 'src', 'protocol', 'scope', 'mtuBytes', 'advmssBytes', 'onlink'] as const;
+
+/** The changes that turn `actual` into `wanted`; none when nothing differs. `actual` holds only what is ours to remove. */
+export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
+  const links = diffLinks(actual, wanted);
+  const onGone = (item: { dev?: string }): boolean => item.dev !== undefined && links.gone.has(item.dev);
+  const addresses = diffList(actual.addresses, wanted.addresses, addressKey, [], onGone);
+  const vlans = diffList(actual.vlans, wanted.vlans, vlanKey, ['pvid', 'untagged'], onGone);
+  const neighbours = diffList(actual.neighbours, wanted.neighbours, neighbourKey, ['mac'], onGone);
+  const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
+  const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
+  const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
+  return [
+    ...links.first,
+    ...diffSysctls(actual, wanted),
+    ...addresses.set.map(([address]): Change => ({ op: 'add-address', address })),
+    ...vlans.set.map(([vlan]): Change => ({ op: 'add-vlan', vlan })),
+    ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
+    ...fdb.set.map(([entry, was]): Change => ({ op: 'replace-fdb', fdb: entry, was })),
+    ...routes.set.map(([route, was]): Change => ({ op: 'replace-route', route, was })),
+    ...tables.set.map(([table, was]): Change => ({ op: 'replace-table', table, was })),
+    ...routes.removed.map((route): Change => ({ op: 'delete-route', route })),
+    ...fdb.removed.map((entry): Change => ({ op: 'delete-fdb', fdb: entry })),
+    ...neighbours.removed.map((neighbour): Change => ({ op: 'delete-neighbour', neighbour })),
+    ...vlans.removed.map((vlan): Change => ({ op: 'delete-vlan', vlan })),
+    ...addresses.removed.map((address): Change => ({ op: 'delete-address', address })),
+    ...links.last,
+    ...tables.removed.map((table): Change => ({ op: 'delete-table', table })),
+  ];
+}

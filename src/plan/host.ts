@@ -1,0 +1,131 @@
+/**
+ * What one network namespace should hold, or was found to hold: the one form of state that planners make, `apply/read.ts`
+ * reads, `diff.ts` compares and `render.ts` prints. Addresses and prefixes stand in the kernel's own spelling.
+ * A field left out means "no opinion": the diff leaves it as it is.
+ */
+
+/** How a link is made; a change in here means making it anew. */
+export type LinkKind =
+  | { kind: 'bridge'; vlanFiltering?: boolean }
+  | { kind: 'veth'; peer?: VethPeer }
+  | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
+  /** A link that somebody else makes and only some attributes of which are ours to set (eth0 in a pod, lo). */
+  | { kind: 'given' };
+
+/** The other end of a new veth pair, put straight into its namespace. */
+export interface VethPeer {
+  name: string;
+  /** Path of the namespace; absent: the same one. */
+  netns?: string;
+  address?: string;
+  mtu?: number;
+}
+
+export interface LinkState {
+  name: string;
+  make: LinkKind;
+  address?: string;
+  mtu?: number;
+  /** ifalias: our mark of ownership. */
+  alias?: string;
+  master?: string;
+  promisc?: boolean;
+  up?: boolean;
+  /** Attributes of a bridge's port. */
+  hairpin?: boolean;
+  isolated?: boolean;
+}
+
+export interface AddressState {
+  dev: string;
+  /** "10.1.0.1/16" */
+  address: string;
+}
+
+/** A route; its key is (prefix, table, metric). */
+export interface RouteState {
+  prefix: string;
+  dev?: string;
+  via?: string;
+  src?: string;
+  /** Our number (ownership) or the kernel's name for another; absent: `boot`, as with the reference plugins. */
+  protocol?: string;
+  scope?: string;
+  metric?: number;
+  table?: number;
+  mtuBytes?: number;
+  advmssBytes?: number;
+  /** The next hop is on the link though no prefix of the link says so. */
+  onlink?: boolean;
+}
+
+/** A permanent neighbour entry; its key is (dev, address). */
+export interface NeighbourState {
+  dev: string;
+  address: string;
+  mac: string;
+}
+
+/** A forwarding entry of a VXLAN link: frames to `mac` go to the VTEP at `dst`. */
+export interface FdbState {
+  dev: string;
+  mac: string;
+  dst: string;
+}
+
+/** A VLAN on a bridge port. */
+export interface VlanState {
+  dev: string;
+  vid: number;
+  pvid?: boolean;
+  untagged?: boolean;
+}
+
+export interface SysctlState {
+  /** Path below /proc/sys: "net/ipv4/ip_forward". */
+  key: string;
+  value: string;
+  /** Absent on some kernels (IPv6 off, say): then it is not missed. */
+  optional?: boolean;
+}
+
+/** An nft table of ours as nft prints it (`nft list table`), white space aside. */
+export interface TableState {
+  family: 'inet' | 'ip' | 'ip6' | 'bridge';
+  name: string;
+  text: string;
+}
+
+export interface NamespaceState {
+  links: LinkState[];
+  addresses: AddressState[];
+  routes: RouteState[];
+  neighbours: NeighbourState[];
+  fdb: FdbState[];
+  vlans: VlanState[];
+  sysctls: SysctlState[];
+  tables: TableState[];
+}
+
+export const emptyState = (): NamespaceState => ({
+  links: [],
+  addresses: [],
+  routes: [],
+  neighbours: [],
+  fdb: [],
+  vlans: [],
+  sysctls: [],
+  tables: [],
+});
+
+/** The union of several shares of one namespace. */
+export function mergeStates(...parts: Partial<NamespaceState>[]): NamespaceState {
+  const out = emptyState();
+  for (const part of parts) {
+    for (const key of Object.keys(out) as (keyof NamespaceState)[]) (out[key] as unknown[]).push(...(part[key] ?? []));
+  }
+  return out;
+}
+
+/** The protocol number that marks our routes (`ip route … proto 67`); unassigned in iproute2's rt_protos. */
+export const routeProtocol = '67';

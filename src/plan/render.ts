@@ -1,0 +1,169 @@
+/** Changes → the lines an engineer could type: what `apply` feeds to `ip -batch`, `bridge -batch` and `nft -f`, and `plan` prints. */
+
+import type { Change, LinkAttributes } from './diff.ts';
+import type { LinkState, RouteState, TableState, VlanState } from './host.ts';
+
+/** A line for one of the programs; `sysctl` lines are "key=value". */
+export interface Line {
+  program: 'ip' | 'bridge' | 'sysctl' | 'nft';
+  text: string;
+}
+
+const words = (...parts: (string | number | false | undefined)[]): string =>
+  parts.filter((p) => p !== undefined && p !== false && p !== '').join(' ');
+
+/** A quoted word of a batch file; quotes and backslashes cannot stand in one and are dropped from labels. */
+const quoted = (text: string): string => `"${text.replaceAll(/["\\\n]/g, '')}"`;
+
+const onOff = (value: boolean): string => (value ? 'on' : 'off');
+
+function renderAddLink({ name, make, mtu, address }: LinkState): string {
+  const head = words('link add name', name, address && `address ${address}`, mtu !== undefined && `mtu ${mtu}`);
+  switch (make.kind) {
+    case 'bridge':
+      return words(head, 'type bridge', make.vlanFiltering && 'vlan_filtering 1');
+    case 'veth': {
+      const p = make.peer;
+      return words(
+        head,
+        'type veth',
+        p &&
+          words(
+            'peer name',
+            p.name,
+            p.address && `address ${p.address}`,
+            p.mtu !== undefined && `mtu ${p.mtu}`,
+            p.netns && `netns ${p.netns}`,
+          ),
+      );
+    }
+    case 'vxlan':
+      return words(
+        head,
+        'type vxlan id',
+        make.id,
+        'local',
+        make.local,
+        make.device && `dev ${make.device}`,
+        'dstport',
+        make.port,
+        'nolearning',
+      );
+    case 'given':
+      throw new Error(`link ${name} is made by somebody else`);
+    default:
+      return make satisfies never;
+  }
+}
+
+function renderSetLink(name: string, set: LinkAttributes): string[] {
+  const attributes = words(
+    set.address && `address ${set.address}`,
+    set.mtu !== undefined && `mtu ${set.mtu}`,
+    set.master && `master ${set.master}`,
+    set.promisc !== undefined && `promisc ${onOff(set.promisc)}`,
+    set.alias !== undefined && `alias ${quoted(set.alias)}`,
+    set.up !== undefined && (set.up ? 'up' : 'down'),
+  );
+  // a port's attributes are refused in the same request that makes it a port
+  const port = words(
+    set.hairpin !== undefined && `hairpin ${onOff(set.hairpin)}`,
+    set.isolated !== undefined && `isolated ${onOff(set.isolated)}`,
+  );
+  return [
+    attributes && `link set dev ${name} ${attributes}`,
+    port && `link set dev ${name} type bridge_slave ${port}`,
+  ].filter((l) => l !== '');
+}
+
+function renderRoute(r: RouteState): string {
+  return words(
+    r.prefix,
+    r.via && `via ${r.via}`,
+    r.dev && `dev ${r.dev}`,
+    r.protocol && `proto ${r.protocol}`,
+    r.scope && `scope ${r.scope}`,
+    r.src && `src ${r.src}`,
+    r.metric !== undefined && `metric ${r.metric}`,
+    r.table !== undefined && `table ${r.table}`,
+    r.mtuBytes !== undefined && `mtu ${r.mtuBytes}`,
+    r.advmssBytes !== undefined && `advmss ${r.advmssBytes}`,
+    r.onlink && 'onlink',
+  );
+}
+
+const routeIdentity = (r: RouteState): string =>
+  words(
+    r.prefix,
+    r.dev && `dev ${r.dev}`,
+    r.protocol && `proto ${r.protocol}`,
+    r.metric !== undefined && `metric ${r.metric}`,
+    r.table !== undefined && `table ${r.table}`,
+  );
+
+const renderVlan = (v: VlanState): string =>
+  words('dev', v.dev, 'vid', v.vid, v.pvid && 'pvid', v.untagged && 'untagged');
+
+/** One transaction that makes the table what the text says, whatever it was. */
+const renderTable = (t: TableState): string =>
+  `add table ${t.family} ${t.name}\ndelete table ${t.family} ${t.name}\n${t.text}\n`;
+
+/** An IPv6 address would stay tentative for a second or two while the kernel looks for a duplicate; ours are allocated. */
+const nodad = (address: string): string | false => address.includes(':') && 'nodad';
+
+const ip = (text: string): Line[] => [{ program: 'ip', text }];
+const bridge = (text: string): Line[] => [{ program: 'bridge', text }];
+const nft = (text: string): Line[] => [{ program: 'nft', text }];
+
+export function render(change: Change): Line[] {
+  switch (change.op) {
+    case 'add-link':
+      return ip(renderAddLink(change.link));
+    case 'set-link':
+      return renderSetLink(change.name, change.set).flatMap(ip);
+    case 'delete-link':
+      return ip(`link delete dev ${change.name}`);
+    case 'set-sysctl':
+      return [{ program: 'sysctl', text: `${change.sysctl.key}=${change.sysctl.value}` }];
+    case 'add-address':
+      return ip(
+        words('address replace', change.address.address, 'dev', change.address.dev, nodad(change.address.address)),
+      );
+    case 'delete-address':
+      return ip(`address delete ${change.address.address} dev ${change.address.dev}`);
+    case 'add-vlan':
+      return bridge(`vlan add ${renderVlan(change.vlan)}`);
+    case 'delete-vlan':
+      return bridge(`vlan delete dev ${change.vlan.dev} vid ${change.vlan.vid}`);
+    case 'replace-neighbour':
+      return ip(
+        `neighbour replace ${change.neighbour.address} lladdr ${change.neighbour.mac} dev ${change.neighbour.dev} nud permanent`,
+      );
+    case 'delete-neighbour':
+      return ip(`neighbour delete ${change.neighbour.address} dev ${change.neighbour.dev}`);
+    case 'replace-fdb':
+      return bridge(`fdb replace ${change.fdb.mac} dev ${change.fdb.dev} dst ${change.fdb.dst} self permanent`);
+    case 'delete-fdb':
+      return bridge(`fdb delete ${change.fdb.mac} dev ${change.fdb.dev} dst ${change.fdb.dst} self`);
+    case 'replace-route':
+      return ip(`route replace ${renderRoute(change.route)}`);
+    case 'delete-route':
+      return ip(`route delete ${routeIdentity(change.route)}`);
+    case 'replace-table':
+      return nft(renderTable(change.table));
+    case 'delete-table':
+      return nft(
+        `add table ${change.table.family} ${change.table.name}\ndelete table ${change.table.family} ${change.table.name}\n`,
+      );
+    default:
+      return change satisfies never;
+  }
+}
+
+/** A line as it would be typed in a shell. */
+export const asCommand = (line: Line): string =>
+  line.program === 'nft'
+    ? `nft -f - <<'END'\n${line.text}END`
+    : line.program === 'sysctl'
+      ? `sysctl -w ${line.text}`
+      : `${line.program} ${line.text}`;

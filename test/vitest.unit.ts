@@ -1,0 +1,4 @@
+import { defineConfig } from 'vitest/config';
+
+/** Fast tests: pure functions and golden files. No root, no network. */
+export default defineConfig({ test: { include: ['test/unit/**/*.test.ts'], pool: 'threads' } });
