@@ -219,13 +219,12 @@ async function gc(request: Request, machine: Machine): Promise<void> {
 
 async function status(request: Request): Promise<void> {
   const node = readNode(decodeCulvertConf(request).nodeFile);
-  const full = new Leases(node.dataDir, request.name).usage(podRanges(node)).find((u) => u.free === 0n);
-  if (full)
-    throw new CniError(
-      code.notAvailable,
-      `no free address in ${formatRangeSet(full.set)}`,
-      'delete pods or give the node another podCIDR',
-    );
+  const sets = podRanges(node);
+  const usage = new Leases(node.dataDir, request.name).usage(sets);
+  const full = usage.findIndex((u) => u.taken >= u.size);
+  if (full < 0) return;
+  const range = formatRangeSet(sets[full]!);
+  throw new CniError(code.notAvailable, `no free address in ${range}`, 'delete pods or give the node another podCIDR');
 }
 
 export const culvert: Plugin<Machine> = {

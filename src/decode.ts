@@ -158,11 +158,7 @@ export class Fields {
     for (const key of keys) this.#known.add(key);
   }
 
-<<<<<<< HEAD
   /** The same for every key that is not read. */
-=======
-  /** The same for every key that was not read. */
->>>>>>> wip-leases
   ignoreRest(): void {
     this.ignore(...Object.keys(this.#value));
   }
