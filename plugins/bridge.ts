@@ -16,7 +16,13 @@ import {
 } from '../src/apply/bridge.ts';
 import { differences, type Found, kindProblems, pairProblems, readAll, readLink } from '../src/apply/check.ts';
 import { removeGuards } from '../src/apply/macspoofchk.ts';
-import { addMasquerade, missingMasquerade, removeMasquerade, sweepMasquerade } from '../src/apply/masquerade.ts';
+import {
+  addMasquerade,
+  missingMasquerade,
+  removeMasquerade,
+  removeOwnMasquerade,
+  sweepMasquerade,
+} from '../src/apply/masquerade.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
@@ -208,10 +214,8 @@ async function guard(port: GuardedPort, kernel: Kernel, undo: UndoStack): Promis
 /** A flag of a configuration that need not be right any more: DEL works with what it can read. */
 const hasFlag = (request: Request, key: string): boolean => request.conf[key] === true;
 
-/** The addresses the attachment has: what its lease says, else what the runtime remembers, else what the container's link has. */
-async function heldBy(request: Request, machine: Machine, type: string): Promise<Address[]> {
-  const held = type === hostLocal.name ? heldAddresses(request) : [];
-  if (held.length > 0) return held;
+/** The addresses the attachment had: what the runtime remembers, else what the container's link has. */
+async function rememberedAddresses(request: Request, machine: Machine): Promise<Address[]> {
   try {
     const previous = readPrevResult(request.conf, request.cniVersion);
     if (previous) return previous.ips.map((ip) => ip.address.address);
@@ -223,16 +227,23 @@ async function heldBy(request: Request, machine: Machine, type: string): Promise
   return (found?.state.addresses ?? []).flatMap((a) => parsePrefix(a.address)?.address ?? []).filter(isGlobalUnicast);
 }
 
+/** Who holds the addresses' leases need not look whose masquerade it is; without a lease it may be another pod's by now. */
+async function endMasquerade(request: Request, machine: Machine, type: string): Promise<void> {
+  const leased = type === hostLocal.name ? heldAddresses(request) : [];
+  if (leased.length > 0) return removeOwnMasquerade(machine.kernel, leased);
+  const addresses = await rememberedAddresses(request, machine);
+  await removeMasquerade(machine.kernel, addresses, attachmentMark(idOf(request)));
+}
+
 /** Removes what is there; what is not is fine. Every step is tried before a failure is reported. */
 async function del(request: Request, machine: Machine): Promise<void> {
   const { kernel } = machine;
   const id = idOf(request);
   const type = ipamType(request);
   const host = hostVethName(id);
-  const addresses = type && hasFlag(request, 'ipMasq') ? await heldBy(request, machine, type) : [];
   const onHost = settle([
     removeVeth(kernel, host, request.netns, request.ifname),
-    addresses.length > 0 ? removeMasquerade(kernel, addresses, attachmentMark(id)) : undefined,
+    type && hasFlag(request, 'ipMasq') ? endMasquerade(request, machine, type) : undefined,
     hasFlag(request, 'macspoofchk') ? removeGuards(kernel, (port) => port === host) : undefined,
   ]);
   // the address is given back only when nothing here answers for it any more

@@ -132,6 +132,26 @@ function diffSysctls(actual: NamespaceState, wanted: NamespaceState): Change[] {
 
 const routeFields = ['dev', 'via', 'src', 'protocol', 'scope', 'mtuBytes', 'advmssBytes', 'onlink'] as const;
 
+/**
+ * Links that get addresses come up after them: what a kernel announces of an address (arp_notify), it announces when the link
+ * comes up.
+ */
+function splitUps(changes: readonly Change[], dressed: ReadonlySet<string>): { before: Change[]; ups: Change[] } {
+  const before: Change[] = [];
+  const ups: Change[] = [];
+  for (const change of changes) {
+    if (change.op !== 'set-link' || change.set.up !== true || !dressed.has(change.name)) {
+      before.push(change);
+      continue;
+    }
+    const { up, ...set } = change.set;
+    const { up: wasUp, ...was } = change.was ?? {};
+    if (Object.keys(set).length > 0) before.push({ ...change, set, was: change.was && was });
+    ups.push({ op: 'set-link', name: change.name, set: { up }, was: wasUp === undefined ? undefined : { up: wasUp } });
+  }
+  return { before, ups };
+}
+
 /** The changes that turn `actual` into `wanted`; none when nothing differs. `actual` holds only what is ours to remove. */
 export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const links = diffLinks(actual, wanted);
@@ -142,10 +162,12 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
   const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
   const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
+  const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
-    ...links.first,
+    ...before,
     ...diffSysctls(actual, wanted),
     ...addresses.set.map(([address]): Change => ({ op: 'add-address', address })),
+    ...ups,
     ...vlans.set.map(([vlan]): Change => ({ op: 'add-vlan', vlan })),
     ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
     ...fdb.set.map(([entry, was]): Change => ({ op: 'replace-fdb', fdb: entry, was })),
