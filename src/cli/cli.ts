@@ -1,10 +1,12 @@
 /** The command line: a table of commands, nothing more. */
 
+import { agent } from '../agent/agent.ts';
+import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [];
+const commands: readonly Command[] = [agent, planCommand];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);
