@@ -1,8 +1,6 @@
 /** `culvert lab`: networks of namespaces on this machine, from a topology file. */
 
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { basename, dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import { parse as parseYaml } from 'yaml';
@@ -10,9 +8,10 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { netnsState } from '../kernel/netns.ts';
-import { Lab } from './lab.ts';
+import { runDemo } from './demo-command.ts';
+import type { Lab } from './lab.ts';
+import { labOptions, openLab, readTopologyFile } from './open.ts';
 import { defaultStateDir, labVariable } from './place.ts';
-import { hostName } from './schema.ts';
 import { type LabStatus, labStatus, type PathStatus } from './status.ts';
 import { table } from './table.ts';
 import type { AgentSettings } from './topology.ts';
@@ -21,6 +20,7 @@ const help = `usage: culvert lab up [FILE] [--set KEY=VALUE ...] [--name NAME]
        culvert lab status [--json] [--name NAME]
        culvert lab exec HOST [--name NAME] -- COMMAND [ARGUMENT ...]
        culvert lab down [--name NAME]
+       culvert lab demo FILE [--checks] [--json FILE] [--name NAME]
 
 Nodes, routers and pods as network namespaces on this machine. Every node runs a real agent, every pod is attached by
 executing the real plugins; the machine's own network is not touched. Needs root.
@@ -30,6 +30,8 @@ executing the real plugins; the machine's own network is not touched. Needs root
   status  nodes, agents, pods with their addresses, and the way packets take from node to node.
   exec    runs a command in the namespace of a node, router, pod or "outside"; its exit code is passed on.
   down    removes every namespace, process and file of the lab.
+  demo    takes a lab through vxlan, vxlan with direct routes in one subnet, and routed: who reaches whom, what is on
+          the wire, how fast; then removes it. --checks leaves the speed out, --json FILE writes all of it for programs.
 
   --name NAME      the lab's name, so that several fit on one machine (default: culvert)
   --set KEY=VALUE  an agent setting for all nodes, such as mode=routed or sameSubnet=direct
@@ -40,26 +42,12 @@ executing the real plugins; the machine's own network is not touched. Needs root
 Topologies to start from: conf/lab/*.yaml. Exit codes: 0 fine, 1 found problems, 2 wrong usage, 3 could not look.`;
 
 const options = {
-  name: { type: 'string', default: 'culvert' },
-  state: { type: 'string', default: defaultStateDir },
-  bin: { type: 'string' },
+  ...labOptions,
   set: { type: 'string', multiple: true, default: [] as string[] },
   json: { type: 'boolean', default: false },
 } as const;
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values'];
-
-function openLab(verb: string, values: Values, machine: Machine): Lab {
-  const name = values.name ?? '';
-  if (!hostName.safeParse(name).success)
-    throw new UsageError(`--name: got "${name}", want 1 to 32 lower case letters, digits and "-"`);
-  const own = basename(machine.executable) === 'culvert' ? dirname(machine.executable) : undefined;
-  // only `up` executes anything: the others work wherever they run from
-  const binDir = values.bin ?? own ?? '';
-  if (binDir === '' && verb === 'up')
-    throw new UsageError('--bin: got nothing, want the folder with culvert and the plugins, such as dist/bin');
-  return new Lab({ name, stateDir: values.state ?? defaultStateDir, binDir }, machine);
-}
 
 /** Settings of `--set`: values are YAML, so that numbers, truth values and mappings are what they look like. */
 export function parseSettings(pairs: readonly string[]): AgentSettings {
@@ -70,14 +58,6 @@ export function parseSettings(pairs: readonly string[]): AgentSettings {
       return [pair.slice(0, equals), parseYaml(pair.slice(equals + 1)) as unknown];
     }),
   );
-}
-
-export function readTopologyFile(file: string): unknown {
-  try {
-    return parseYaml(readFileSync(file, 'utf8'));
-  } catch (error) {
-    throw new UsageError(`${file}: ${(error as Error).message}`);
-  }
 }
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -160,17 +140,17 @@ async function down(lab: Lab): Promise<number> {
 }
 
 async function run(args: string[], machine: Machine): Promise<number> {
+  if (args[0] === 'demo') return runDemo(args.slice(1), machine);
   const dashes = args.indexOf('--');
   const own = dashes < 0 ? args : args.slice(0, dashes);
   const rest = dashes < 0 ? [] : args.slice(dashes + 1);
   const { values, positionals } = parseArgs({ args: own, options, allowPositionals: true });
   const [verb, argument, ...extra] = positionals;
   if (!['up', 'status', 'exec', 'down'].includes(verb ?? ''))
-    throw new UsageError(`got ${verb === undefined ? 'nothing' : `"${verb}"`}, want up, status, exec or down`);
+    throw new UsageError(`got ${verb === undefined ? 'nothing' : `"${verb}"`}, want up, status, exec, down or demo`);
   if (extra.length > 0 || (argument !== undefined && ['status', 'down'].includes(verb!)))
     throw new UsageError(`${verb}: got "${extra[0] ?? argument}", want nothing after it`);
-  if (process.geteuid?.() !== 0) throw new Error('network namespaces need root: run it as root, or with sudo in front');
-  const lab = openLab(verb!, values, machine);
+  const lab = openLab(values, machine);
   switch (verb) {
     case 'up':
       return up(argument, values, lab);

@@ -4,7 +4,8 @@
  */
 
 import { existsSync, linkSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { agentProcess, clusterYaml, ensureAgent, readIfThere, writeIfChanged } from './agents.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
@@ -26,8 +27,8 @@ export interface LabOptions {
   name: string;
   /** Folder that the labs' own folders are in. */
   stateDir: string;
-  /** Folder of the executable and its links: CNI_PATH, and where `culvert` is. */
-  binDir: string;
+  /** Folder of the executable and its links: CNI_PATH, and where `culvert` is. Only what executes something needs it. */
+  binDir: string | undefined;
 }
 
 /** What `down` found and removed. */
@@ -46,7 +47,7 @@ interface Saved {
 
 export class Lab {
   readonly place: Place;
-  readonly #binDir: string;
+  readonly #binDir: string | undefined;
   readonly #machine: Machine;
 
   constructor(options: LabOptions, machine: Machine) {
@@ -66,13 +67,19 @@ export class Lab {
     return saved && decodeTopology(saved.document, saved.overrides);
   }
 
+  get binDir(): string {
+    if (this.#binDir) return this.#binDir;
+    throw new UsageError('--bin: got nothing, want the folder with culvert and the plugins, such as dist/bin');
+  }
+
   pods(node: string): Pods {
-    return new Pods(this.place, node, this.#binDir, this.#machine);
+    return new Pods(this.place, node, this.binDir, this.#machine);
   }
 
   /** Throws ConfigError before anything is touched, any other Error where the lab could not be completed. */
   async up(document: unknown, overrides: AgentSettings, progress: Progress): Promise<Topology> {
     const topology = decodeTopology(document, overrides);
+    const executable = join(this.binDir, 'culvert');
     mkdirSync(this.place.dir, { recursive: true });
     using _lock = lock(this.place);
     writeIfChanged(this.place.topologyJson, `${JSON.stringify({ document, overrides } satisfies Saved)}\n`);
@@ -83,7 +90,7 @@ export class Lab {
     writeIfChanged(this.place.clusterYaml, clusterYaml(topology));
     await Promise.all(
       topology.nodes.map(async (node) => {
-        const isNew = await ensureAgent(node, this.place, `${this.#binDir}/culvert`, this.#machine);
+        const isNew = await ensureAgent(node, this.place, executable, this.#machine);
         progress(`${node.name}: agent ${isNew ? 'started' : 'runs'}, ready`);
         const changed = await this.pods(node.name).ensure(node);
         if (changed.length > 0) progress(`${node.name}: ${changed.join(', ')} attached`);
