@@ -65,6 +65,7 @@ export function linksOf(shown: readonly unknown[]): FoundLink[] {
       alias: text(l['ifalias']),
       master: text(l['master']),
       promisc: (number(l['promiscuity']) ?? 0) > 0,
+      addrGenMode: text(l['inet6_addr_gen_mode']) as LinkState['addrGenMode'],
       up: flags.includes('UP'),
       hairpin: typeof slave['hairpin'] === 'boolean' ? slave['hairpin'] : undefined,
       isolated: typeof slave['isolated'] === 'boolean' ? slave['isolated'] : undefined,

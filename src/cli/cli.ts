@@ -1,11 +1,13 @@
 /** The command line: a table of commands, nothing more. */
 
+import { agent } from '../agent/agent.ts';
+import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [lab];
+const commands: readonly Command[] = [agent, planCommand, lab];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);

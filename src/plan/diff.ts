@@ -49,7 +49,17 @@ function differing<T extends object>(actual: T, wanted: T, keys: readonly (keyof
   return keys.filter((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
 }
 
-const linkAttributes = ['address', 'mtu', 'alias', 'master', 'promisc', 'hairpin', 'isolated', 'up'] as const;
+const linkAttributes = [
+  'address',
+  'mtu',
+  'alias',
+  'master',
+  'promisc',
+  'addrGenMode',
+  'hairpin',
+  'isolated',
+  'up',
+] as const;
 /** What `ip link add` sets in the same step. */
 const madeWith: readonly string[] = ['address', 'mtu'];
 
