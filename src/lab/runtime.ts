@@ -3,6 +3,7 @@
  * that the specification asks of a runtime (CNI spec 1.1.0, section 3; the result is kept as libcni keeps it).
  */
 
+import { atLeast, commandSince } from '../cni/version.ts';
 import { isObject, type JsonObject } from '../decode.ts';
 
 /** A network configuration list (spec section 1) as it stands in a .conflist file. */
@@ -91,7 +92,7 @@ export interface Runtime {
   add(list: ConfList, container: Container): Promise<Attachment>;
   check(attachment: Attachment): Promise<void>;
   del(attachment: Attachment): Promise<void>;
-  /** Tells the list which attachments are alive; what else it finds it may free. */
+  /** Tells the list which attachments are alive, where its version has GC; what else the plugins find they may free. */
   gc(list: ConfList, alive: readonly Container[]): Promise<void>;
 }
 
@@ -134,11 +135,11 @@ export function createRuntime(exec: ExecPlugin, cniPath: string): Runtime {
     },
     del,
     async check({ confList, container, result }) {
-      if (confList.disableCheck) return;
+      if (confList.disableCheck || !atLeast(confList.cniVersion, commandSince.CHECK)) return;
       for (const plugin of confList.plugins) await call(confList, plugin, 'CHECK', container, { prevResult: result });
     },
     async gc(list, alive) {
-      if (list.disableGC) return;
+      if (list.disableGC || !atLeast(list.cniVersion, commandSince.GC)) return;
       const extra = { 'cni.dev/valid-attachments': alive.map((c) => ({ containerID: c.id, ifname: c.ifname })) };
       for (const plugin of list.plugins) await call(list, plugin, 'GC', undefined, extra);
     },
