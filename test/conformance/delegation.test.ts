@@ -99,13 +99,21 @@ describe('its result', () => {
     ]);
   });
 
-  it.for([
+  const useless = [
     ['no addresses', { cniVersion: '1.1.0', ips: [] }],
     ['nothing', ''],
     ['no JSON', 'hello'],
     ['an unknown version', { cniVersion: '8.0.0', ips: [{ address: '10.9.0.5/24' }] }],
     ['an address that is none', { cniVersion: '1.1.0', ips: [{ address: 'here' }] }],
-  ] as const)('of %s is an error that leaves nothing behind', ([, output], { host }) => {
+  ] as const;
+
+  it.for(useless)('of %s is an error', ([, output], { host }) => {
+    const ipam = new ForeignIpam(host);
+    ipam.answer('ADD', output);
+    failureOf(attach(host).call('ADD', { path: ipam.path }));
+  });
+
+  itOurs.for(useless)('of %s leaves nothing behind', ([, output], { host }) => {
     const ipam = new ForeignIpam(host);
     ipam.answer('ADD', output);
     const pod = attach(host);
@@ -165,7 +173,7 @@ describe('its errors', () => {
   it('without an error object still make an error object of ours', ({ host }) => {
     const ipam = foreign(host);
     ipam.answer('ADD', 'segmentation fault', true);
-    expect(failureOf(attach(host).call('ADD', { path: ipam.path })).code).toBe(errorCode(100));
+    expect(failureOf(attach(host).call('ADD', { path: ipam.path })).code).toBe(errorCode(100, 0));
   });
 
   itOurs('of DEL do not keep our own part from being removed', ({ host }) => {
