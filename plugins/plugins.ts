@@ -2,6 +2,7 @@
 
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
+import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
 
-export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map([loopback].map((p) => [p.name, p]));
+export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map([loopback, hostLocal].map((p) => [p.name, p]));

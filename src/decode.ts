@@ -158,6 +158,11 @@ export class Fields {
     for (const key of keys) this.#known.add(key);
   }
 
+  /** The same for every key that was not read. */
+  ignoreRest(): void {
+    this.ignore(...Object.keys(this.#value));
+  }
+
   #noteUnknown(): void {
     for (const key of Object.keys(this.#value)) {
       if (!this.#known.has(key)) this.#notes.push(`${at(this.path, key)}: unknown key, ignored`);
