@@ -2,12 +2,12 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect } from 'vitest';
-import { it } from '../support/case.ts';
+import { beforeEach, describe, expect } from 'vitest';
+import { it, needs } from '../support/case.ts';
 import { dataDir, lease, leased, leaseFiles } from '../support/ipam.ts';
 import { binDir, type Host } from '../support/netns.ts';
 import { failureOf, fine, type Pod, resultOf } from '../support/pod.ts';
-import { lacking, referenceDir } from '../support/suite.ts';
+import { referenceDir } from '../support/suite.ts';
 
 const suites = [
   ['the reference', 'ours', referenceDir ?? '', binDir],
@@ -20,10 +20,7 @@ const add = (pod: Pod, bin: string) => resultOf(pod.call('ADD', { bin, path: bin
 const attach = (host: Host, id?: string) => lease(host, dual, { cniVersion: '1.0.0', ...(id ? { id } : {}) });
 
 describe.each(suites)('leases written by %s', (_first, second, writer, reader) => {
-  it.beforeEach((context) => {
-    const reason = lacking('the reference plugins');
-    if (reason) context.skip(reason);
-  });
+  beforeEach(({ skip }) => needs({ skip }, 'the reference plugins'));
 
   it(`are avoided by ${second}, which goes on in turn`, ({ host }) => {
     add(attach(host), writer);

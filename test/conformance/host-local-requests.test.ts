@@ -152,7 +152,7 @@ nameserver
 
   it('that does not exist fails before an address is taken', ({ host }) => {
     const pod = lease(host, { ...v4, resolvConf: join(host.dir, 'absent') });
-    expect(failureOf(pod.call('ADD')).code).toBe(errorCode(5));
+    expect(failureOf(pod.call('ADD')).code).toBe(errorCode(7));
     expect(leased(host)).toEqual([]);
   });
 

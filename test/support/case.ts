@@ -20,7 +20,7 @@ export const it = base.extend<{ host: Host }>({
 export const itOurs = ours ? it : it.skip;
 
 /** First line of a case that needs more than every machine has: it is listed as NOT RUN where that is missing. */
-export function needs(context: TestContext, feature: Feature): void {
+export function needs({ skip }: Pick<TestContext, 'skip'>, feature: Feature): void {
   const reason = lacking(feature);
-  if (reason) context.skip(reason);
+  if (reason) skip(reason);
 }
