@@ -155,9 +155,10 @@ describe('CHECK changes nothing', () => {
   it('of links, addresses, routes, rules and leases', ({ host }) => {
     const { pod, result } = attached(host);
     const state = () => [
-      host.exec('ip -d addr').replaceAll(/valid_lft \S+/g, ''),
+      host.exec('ip -o addr').replaceAll('tentative ', ''),
+      host.exec('ip -o link'),
       host.exec('nft -s list ruleset'),
-      pod.exec('ip -d addr').replaceAll(/valid_lft \S+/g, ''),
+      pod.exec('ip -o addr').replaceAll('tentative ', ''),
       pod.exec('ip route show table all'),
     ];
     const before = state();
