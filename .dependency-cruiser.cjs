@@ -17,14 +17,14 @@ module.exports = {
     {
       name: 'cni-imports-values',
       severity: 'error',
-      from: { path: '^src/cni', pathNot: '^src/cni/(delegate|skel)' },
+      from: { path: '^src/cni', pathNot: '^src/cni/(delegate|skel|ipam)' },
       to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|cni)' },
     },
     {
       name: 'delegate-may-execute',
       severity: 'error',
-      from: { path: '^src/cni/(delegate|skel)' },
-      to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|cni|kernel/exec)' },
+      from: { path: '^src/cni/(delegate|skel|ipam)' },
+      to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|cni|kernel/(exec|netns))' },
     },
     {
       name: 'nftables-imports-values',
@@ -65,7 +65,7 @@ module.exports = {
     {
       name: 'pure-code-touches-no-machine',
       severity: 'error',
-      from: { path: pure, pathNot: '^src/cni/(delegate|skel)' },
+      from: { path: pure, pathNot: '^src/cni/(delegate|skel|ipam)' },
       to: { dependencyTypes: ['core'], path: '^(node:)?(fs|child_process|net|http|https|os|process|timers)' },
     },
     {

@@ -282,3 +282,6 @@ export const hostLocal: Plugin<Machine> = {
   gc,
   status,
 };
+
+/** The addresses leased to a request's attachment: for interface plugins that must know them before they give them back. */
+export const heldAddresses = (request: Request): Address[] => openForFreeing(request).held(ownerOf(request));

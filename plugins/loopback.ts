@@ -15,7 +15,6 @@ const name = 'lo';
 
 async function add(request: Request, machine: Machine): Promise<Result> {
   const previous = readPrevResult(request.conf, request.cniVersion);
-  requireNamespace(request);
   const [shown = []] = await machine.kernel.show([`link set dev ${name} up`, `addr show dev ${name}`], request.netns);
   if (previous) return previous;
   const ips = addressesOf(shown).flatMap((a) => {
@@ -26,22 +25,12 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   return { interfaces: [{ name, mac, sandbox: request.netns }], ips, routes: [], dns: {} };
 }
 
-function requireNamespace(request: Request): void {
-  const state = netnsState(request.netns);
-  if (state === 'namespace') return;
-  const what = state === 'absent' ? 'does not exist' : 'is not a network namespace';
-  throw new CniError(code.invalidEnvironment, `CNI_NETNS: "${request.netns}" ${what}`);
-}
-
 async function del(request: Request, machine: Machine): Promise<void> {
   if (request.netns === '' || netnsState(request.netns) !== 'namespace') return;
   await machine.kernel.ip([`link set dev ${name} down`], request.netns);
 }
 
 async function check(request: Request, machine: Machine): Promise<void> {
-  if (netnsState(request.netns) !== 'namespace') {
-    throw new CniError(code.unknownContainer, `CNI_NETNS: "${request.netns}" is no network namespace`);
-  }
   const [shown = []] = await machine.kernel.show([`addr show dev ${name}`], request.netns);
   if (linksOf(shown)[0]?.up) return;
   throw new CniError(
@@ -54,6 +43,7 @@ async function check(request: Request, machine: Machine): Promise<void> {
 /** Holds nothing outside the container: there is nothing to collect and nothing that could be unavailable. */
 export const loopback: Plugin<Machine> = {
   name: 'loopback',
+  entersNetns: true,
   about: 'brings the loopback interface of a container up',
   add,
   del,

@@ -2,7 +2,11 @@
 
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
+import { bridge } from './bridge.ts';
+import { culvert } from './culvert.ts';
 import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
 
-export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map([loopback, hostLocal].map((p) => [p.name, p]));
+export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
+  [bridge, culvert, hostLocal, loopback].map((p) => [p.name, p]),
+);

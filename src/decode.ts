@@ -158,7 +158,7 @@ export class Fields {
     for (const key of keys) this.#known.add(key);
   }
 
-  /** The same for every key that was not read. */
+  /** The same for every key that is not read. */
   ignoreRest(): void {
     this.ignore(...Object.keys(this.#value));
   }

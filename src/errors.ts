@@ -32,6 +32,8 @@ export class CommandError extends Error {
   readonly exitCode: number | undefined;
   readonly stderr: string;
   readonly reason: CommandReason;
+  /** The line of a batch on standard input that failed, from 1, where the program named it. */
+  readonly line: number | undefined;
 
   constructor(argv: readonly string[], exitCode: number | undefined, stderr: string, reason: CommandReason) {
     super(`command failed with ${exitCode ?? 'no exit code'}: ${argv.join(' ')}: ${stderr.trim() || reason}`);
@@ -40,6 +42,8 @@ export class CommandError extends Error {
     this.exitCode = exitCode;
     this.stderr = stderr;
     this.reason = reason;
+    const line = /Command failed -:(\d+)/.exec(stderr)?.[1];
+    this.line = line === undefined ? undefined : Number(line);
   }
 }
 

@@ -7,6 +7,22 @@ import { code } from './error.ts';
 import type { Command, Result, ValidAttachment } from './types.ts';
 import { atLeast, commandSince, decodeResult, isSupported, oldestVersion, supportedVersions } from './version.ts';
 
+/** Keys of a plugin's configuration that the protocol or the runtime owns (spec section 1 and section 3, "Deriving"). */
+export const protocolKeys = [
+  'cniVersion',
+  'cniVersions',
+  'name',
+  'type',
+  'capabilities',
+  'prevResult',
+  'args',
+  'runtimeConfig',
+  'disableCheck',
+  'disableGC',
+  'cni.dev/valid-attachments',
+  'cni.dev/attachments',
+] as const;
+
 export interface NetConf {
   cniVersion: string;
   name: string;

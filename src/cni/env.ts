@@ -1,7 +1,7 @@
 /** The CNI_* environment → parameters, validated once (spec section 2, "Parameters"). */
 
 import { CniError } from '../errors.ts';
-import { isCniName, isInterfaceName } from '../net/name.ts';
+import { interfaceNameRule, isCniName, isInterfaceName } from '../net/name.ts';
 import { code } from './error.ts';
 import type { Command } from './types.ts';
 
@@ -30,7 +30,7 @@ const isCommand = (text: string): text is Command => Object.hasOwn(required, tex
 
 const checks: Record<string, { valid: (value: string) => boolean; want: string }> = {
   CNI_CONTAINERID: { valid: isCniName, want: 'letters, digits, "_", "." and "-", a letter or digit first' },
-  CNI_IFNAME: { valid: isInterfaceName, want: 'an interface name: 1 to 15 bytes without "/", ":" or blanks' },
+  CNI_IFNAME: { valid: isInterfaceName, want: interfaceNameRule },
   // a path goes to nsenter and to ip as one argument; a line break or a NUL in it can only be an attack or an accident
   CNI_NETNS: { valid: (v) => !/[\u0000-\u001f\u007f]/.test(v), want: 'the path of a network namespace' },
 };

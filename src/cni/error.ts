@@ -1,6 +1,6 @@
 /** CNI error codes (spec section 5, "Error"; 100 and above are ours) and the only place that picks one. */
 
-import { CniError, CommandError, ConfigError, StoreError, type StoreReason } from '../errors.ts';
+import { CniError, CommandError, ConfigError, type Problem, StoreError, type StoreReason } from '../errors.ts';
 
 export const code = {
   incompatibleVersion: 1,
@@ -68,8 +68,17 @@ export function toCniError(error: unknown): CniError {
   }
   if (error instanceof StoreError) return new CniError(storeCodes[error.reason], error.message, '', { cause: error });
   if (error instanceof CommandError) return fromCommand(error);
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    return new CniError(toCniError(error.errors[0]).code, error.message, '', { cause: error });
+  }
   const message = error instanceof Error ? error.message : String(error);
   return new CniError(code.internal, `internal error: ${message}`, '', { cause: error });
+}
+
+/** CHECK's answer to a difference: every one in the message for people, and as a JSON list in `details` for programs. */
+export function driftError(problems: readonly Problem[]): CniError {
+  const text = problems.map((p) => `${p.path}: got ${p.got}, want ${p.want}`).join('; ');
+  return new CniError(code.drift, `the attachment is not as ADD made it: ${text}`, JSON.stringify(problems));
 }
 
 /** The document that goes to standard output. */

@@ -6,6 +6,7 @@
 
 import { statSync } from 'node:fs';
 import { CniError } from '../errors.ts';
+import { netnsState } from '../kernel/netns.ts';
 import { confVersion, parseConf, readConf } from './conf.ts';
 import { type Environment, readParameters } from './env.ts';
 import { code, encodeError, toCniError } from './error.ts';
@@ -18,6 +19,8 @@ export interface Plugin<Host> {
   readonly name: string;
   /** One sentence for people who start it by hand. */
   readonly about: string;
+  /** It configures the container's namespace: ADD and CHECK need one that is there. */
+  readonly entersNetns?: true;
   add(request: Request, host: Host): Promise<Result>;
   del(request: Request, host: Host): Promise<void>;
   check(request: Request, host: Host): Promise<void>;
@@ -55,6 +58,14 @@ function refuseOwnNamespace(request: Request): void {
   );
 }
 
+/** ADD into no namespace is the caller's mistake (4); CHECK of a container that is gone is answered with 3. */
+function requireNetns(request: Request): void {
+  const state = netnsState(request.netns);
+  if (state === 'namespace') return;
+  const message = `CNI_NETNS: "${request.netns}" ${state === 'absent' ? 'does not exist' : 'is not a network namespace'}`;
+  throw new CniError(request.command === 'CHECK' ? code.unknownContainer : code.invalidEnvironment, message);
+}
+
 /** VERSION echoes the version it was asked in (spec section 5, "VERSION Success"). */
 function versionAnswer(io: Io): string {
   let asked = newestVersion;
@@ -82,6 +93,7 @@ function readAll(io: Io): string {
 }
 
 async function dispatch<Host>(plugin: Plugin<Host>, request: Request, host: Host): Promise<string> {
+  if (plugin.entersNetns && (request.command === 'ADD' || request.command === 'CHECK')) requireNetns(request);
   switch (request.command) {
     case 'ADD':
       refuseOwnNamespace(request);

@@ -8,11 +8,17 @@ export const maxInterfaceName = 15;
 /** CNI spec section 1 ("name") and section 3 ("Container ID"): alphanumeric first, then also underscore, dot and hyphen. */
 export const isCniName = (name: string): boolean => /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name);
 
-/** dev_valid_name() of the kernel: 1 to 15 bytes, not "." or "..", no slash, colon or white space; control bytes we refuse as well. */
+/** What an interface name may be, in words. */
+export const interfaceNameRule = 'an interface name: 1 to 15 bytes without blanks and without / : % # " \' \\';
+
+/**
+ * dev_valid_name() of the kernel (not empty, ".", ".."; no slash, colon or white space) and a little stricter: "%" would be a
+ * pattern to the kernel, and quotes, backslash and "#" mean something in a batch file of iproute2.
+ */
 export function isInterfaceName(name: string): boolean {
   if (name === '.' || name === '..' || name === '') return false;
   if (Buffer.byteLength(name) > maxInterfaceName) return false;
-  return !/[/:\s\u0000-\u001f\u007f\u0085]/u.test(name);
+  return !/[/:%#"'\\\s\u0000-\u001f\u007f\u0085]/u.test(name);
 }
 
 /** The first `length` hexadecimal digits of the seed's SHA-256. */

@@ -1,6 +1,6 @@
 /** An address with a prefix length, "10.1.2.3/24": an interface's address keeps its host bits, a network has none. */
 
-import { type Address, bitsOf, type Family, formatAddress, parseAddress } from './address.ts';
+import { type Address, bitsOf, equalAddress, type Family, formatAddress, parseAddress } from './address.ts';
 
 export interface Prefix {
   readonly address: Address;
@@ -40,6 +40,9 @@ export const hasHostBits = (p: Prefix): boolean => (p.address.value & hostBits(p
 
 export const contains = (p: Prefix, a: Address): boolean =>
   p.address.family === a.family && (a.value & ~hostBits(p)) === (p.address.value & ~hostBits(p));
+
+export const equalPrefix = (a: Prefix, b: Prefix): boolean =>
+  a.length === b.length && equalAddress(a.address, b.address);
 
 /** One of two networks holds the other. */
 export const overlaps = (a: Prefix, b: Prefix): boolean =>

@@ -108,8 +108,11 @@ const renderVlan = (v: VlanState): string =>
 const renderTable = (t: TableState): string =>
   `add table ${t.family} ${t.name}\ndelete table ${t.family} ${t.name}\n${t.text}\n`;
 
-/** An IPv6 address would stay tentative for a second or two while the kernel looks for a duplicate; ours are allocated. */
-const nodad = (address: string): string | false => address.includes(':') && 'nodad';
+/**
+ * IPv6: no wait for duplicate address detection, a second or two in which the address could not be used; ours are allocated.
+ * IPv4: the subnet's broadcast address, which iproute2 sets only when told to.
+ */
+const addressFlag = (address: string): string => (address.includes(':') ? 'nodad' : 'brd +');
 
 const ip = (text: string): Line[] => [{ program: 'ip', text }];
 const bridge = (text: string): Line[] => [{ program: 'bridge', text }];
@@ -127,7 +130,13 @@ export function render(change: Change): Line[] {
       return [{ program: 'sysctl', text: `${change.sysctl.key}=${change.sysctl.value}` }];
     case 'add-address':
       return ip(
-        words('address replace', change.address.address, 'dev', change.address.dev, nodad(change.address.address)),
+        words(
+          'address replace',
+          change.address.address,
+          'dev',
+          change.address.dev,
+          addressFlag(change.address.address),
+        ),
       );
     case 'delete-address':
       return ip(`address delete ${change.address.address} dev ${change.address.dev}`);

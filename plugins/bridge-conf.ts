@@ -1,0 +1,134 @@
+/** The configuration of `bridge`: every key of the reference plugin 1.9.1, checked. */
+
+import { protocolKeys } from '../src/cni/conf.ts';
+import { readArgs } from '../src/cni/env.ts';
+import type { Dns, Request } from '../src/cni/types.ts';
+import { decodeDns } from '../src/cni/version.ts';
+import { Fields, show } from '../src/decode.ts';
+import { ConfigError } from '../src/errors.ts';
+import { parseMac } from '../src/net/mac.ts';
+import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../src/net/name.ts';
+
+export interface BridgeConf {
+  bridge: string;
+  isGateway: boolean;
+  isDefaultGateway: boolean;
+  forceAddress: boolean;
+  ipMasq: boolean;
+  mtu: number | undefined;
+  hairpinMode: boolean;
+  promiscMode: boolean;
+  vlan: number;
+  /** VLAN ids of `vlanTrunk`, ascending; undefined when the key is absent. */
+  trunk: readonly number[] | undefined;
+  preserveDefaultVlan: boolean;
+  macspoofchk: boolean;
+  disableContainerInterface: boolean;
+  enabledad: boolean;
+  portIsolation: boolean;
+  ipamType: string | undefined;
+  /** The MAC asked for: by runtimeConfig, else by args, else by CNI_ARGS. */
+  mac: string | undefined;
+  dns: Dns;
+}
+
+const maxVlan = 4094;
+const macRule = 'six octets such as "02:42:ac:11:00:02", not a group address';
+
+/** Ids of one item of `vlanTrunk`: {id}, {minID, maxID} or all three. */
+function decodeTrunk(f: Fields): number[] {
+  const id = f.integer('id', 1, maxVlan);
+  const min = f.integer('minID', 1, maxVlan);
+  const max = f.integer('maxID', 1, maxVlan);
+  if (f.has('minID') !== f.has('maxID')) {
+    f.wrong(f.has('minID') ? 'maxID' : 'minID', 'minID and maxID together');
+  }
+  if (min !== undefined && max !== undefined && max < min) f.wrong('maxID', `at least minID, ${min}`);
+  const range =
+    min !== undefined && max !== undefined ? Array.from({ length: Math.max(0, max - min + 1) }, (_, i) => min + i) : [];
+  return id === undefined ? range : [...range, id];
+}
+
+function decodeMac(f: Fields): string | undefined {
+  const text = f.string('mac');
+  f.ignoreRest(); // other plugins' and IPAM's arguments live beside it
+  if (text === undefined || text === '') return undefined;
+  return parseMac(text) ?? f.wrong('mac', macRule);
+}
+
+function argsMac(request: Request): string | undefined {
+  const text = readArgs(request.args, ['MAC']).get('MAC') ?? '';
+  if (text === '') return undefined;
+  const mac = parseMac(text);
+  if (!mac) throw new ConfigError([{ path: 'CNI_ARGS MAC', got: show(text), want: macRule }]);
+  return mac;
+}
+
+/** The configuration of a request; `notes` takes remarks on keys. Throws ConfigError with every wrong field, CniError 4 for CNI_ARGS. */
+export function decodeBridgeConf(request: Request, notes: string[] = []): BridgeConf {
+  const fromArgs = argsMac(request);
+  return Fields.read(
+    request.conf,
+    '',
+    (f) => {
+      f.ignore(...protocolKeys);
+      const flag = (key: string): boolean => f.boolean(key) ?? false;
+      const ipamType = f.object('ipam', (ipam) => {
+        ipam.ignoreRest();
+        return ipam.string('type') || undefined;
+      });
+      const conf: BridgeConf = {
+        bridge: f.string('bridge') || 'cni0',
+        isGateway: flag('isGateway') || flag('isDefaultGateway'),
+        isDefaultGateway: flag('isDefaultGateway'),
+        forceAddress: flag('forceAddress'),
+        ipMasq: flag('ipMasq'),
+        mtu: f.integer('mtu', 0, 65_535) || undefined,
+        hairpinMode: flag('hairpinMode'),
+        promiscMode: flag('promiscMode'),
+        vlan: f.integer('vlan', 0, maxVlan) ?? 0,
+        trunk: f.has('vlanTrunk') ? sortedUnique(f.objects('vlanTrunk', decodeTrunk)?.flat() ?? []) : undefined,
+        preserveDefaultVlan: flag('preserveDefaultVlan'),
+        macspoofchk: flag('macspoofchk'),
+        disableContainerInterface: flag('disableContainerInterface'),
+        enabledad: flag('enabledad'),
+        portIsolation: flag('portIsolation'),
+        ipamType,
+        mac: runtimeMac(f) ?? fromArgs,
+        dns: f.object('dns', decodeDns) ?? {},
+      };
+      checkCombinations(f, conf);
+      checkMasqueradeBackend(f, notes);
+      return conf;
+    },
+    notes,
+  );
+}
+
+const sortedUnique = (ids: number[]): number[] => [...new Set(ids)].sort((a, b) => a - b);
+
+function runtimeMac(f: Fields): string | undefined {
+  const fromConf = f.object('args', (args) => {
+    args.ignoreRest();
+    return args.object('cni', decodeMac);
+  });
+  return f.object('runtimeConfig', decodeMac) ?? fromConf;
+}
+
+function checkCombinations(f: Fields, conf: BridgeConf): void {
+  if (!isInterfaceName(conf.bridge)) f.wrong('bridge', interfaceNameRule);
+  if (conf.vlan !== 0 && conf.isGateway && conf.bridge.length + 1 + String(conf.vlan).length > maxInterfaceName) {
+    f.wrong('bridge', `a name that leaves room for ".${conf.vlan}" within ${maxInterfaceName} bytes`);
+  }
+  if (conf.hairpinMode && conf.promiscMode) f.wrong('promiscMode', 'false, as hairpinMode is true: one of the two');
+  if (conf.disableContainerInterface && conf.ipamType) {
+    f.wrong('disableContainerInterface', 'false, or no ipam: an interface that stays down cannot have addresses');
+  }
+}
+
+/** The backend is nftables whatever the key says; said once where somebody asked for the other. */
+function checkMasqueradeBackend(f: Fields, notes: string[]): void {
+  const backend = f.string('ipMasqBackend');
+  if (backend === 'iptables') notes.push('ipMasqBackend: "iptables" is done with nftables');
+  else if (backend !== undefined && backend !== 'nftables') f.wrong('ipMasqBackend', '"nftables" or "iptables"');
+}

@@ -1,0 +1,70 @@
+/** Veth pairs between host and container: made with the container's end already inside, removed from whichever end is left. */
+
+import { openSync } from 'node:fs';
+import { CommandError } from '../errors.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { netnsState } from '../kernel/netns.ts';
+import { diff } from '../plan/diff.ts';
+import { emptyState, type NamespaceState } from '../plan/host.ts';
+import { apply } from './apply.ts';
+import { linksOf } from './read.ts';
+
+/**
+ * A namespace's path as a batch file of ip can hold it. One with blanks, quotes or "#" is opened, and named by our own
+ * descriptor, which lives as long as this process.
+ */
+export function batchPath(netns: string): string {
+  if (/^[\w./-]+$/.test(netns)) return netns;
+  return `/proc/${process.pid}/fd/${openSync(netns, 'r')}`;
+}
+
+const isGone = (error: unknown): boolean => error instanceof CommandError && error.reason === 'not-found';
+
+/**
+ * Makes the host's share of an attachment, whose first link is the pair. Answers how to take it back. When the making fails
+ * half-way the pair goes again, unless it was there before us: then the error says so and it is left alone.
+ */
+export async function addVeth(
+  kernel: Kernel,
+  share: Partial<NamespaceState>,
+  actual: Partial<NamespaceState>,
+): Promise<() => Promise<void>> {
+  const name = share.links?.[0]?.name ?? '';
+  const remove = () => deleteLink(kernel, name).then(() => {});
+  try {
+    await apply(diff({ ...emptyState(), ...actual }, { ...emptyState(), ...share }), kernel);
+  } catch (error) {
+    // line 1 adds the pair: when that line failed there is nothing of ours
+    if (!(error instanceof CommandError && error.line === 1)) await remove();
+    throw error;
+  }
+  return remove;
+}
+
+/** Deletes a link; whether there was one. */
+export async function deleteLink(kernel: Kernel, name: string, netns?: string): Promise<boolean> {
+  try {
+    await kernel.ip([`link delete dev ${name}`], netns);
+    return true;
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Removes an attachment's pair: by the host end's name, which we can compute, or, for pairs of another suite's making, by the
+ * container's end. What is gone already is fine.
+ */
+export async function removeVeth(kernel: Kernel, host: string, netns: string, ifname: string): Promise<void> {
+  if (await deleteLink(kernel, host)) return;
+  if (netns === '' || netnsState(netns) !== 'namespace') return;
+  await deleteLink(kernel, ifname, netns);
+}
+
+/** GC: deletes the host ends that carry the network's mark but belong to nobody who counts. */
+export async function sweepVeths(kernel: Kernel, mark: string, keep: (label: string) => boolean): Promise<void> {
+  const [shown = []] = await kernel.show(['link show type veth']);
+  const doomed = linksOf(shown).filter((l) => l.alias?.startsWith(`${mark}:`) && !keep(l.alias));
+  await Promise.all(doomed.map((l) => deleteLink(kernel, l.name)));
+}
