@@ -70,7 +70,8 @@ function requireNetns(request: Request): void {
 function versionAnswer(io: Io): string {
   let asked = newestVersion;
   try {
-    asked = confVersion(parseConf(io.readStdin()));
+    const conf = parseConf(io.readStdin());
+    if (conf['cniVersion']) asked = confVersion(conf);
   } catch {
     // asked without a document, as by hand: answer in the newest version
   }
