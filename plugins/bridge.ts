@@ -7,13 +7,7 @@
  */
 
 import { apply } from '../src/apply/apply.ts';
-import {
-  type BridgeNeed,
-  ensureBridge,
-  ensureVlanGateway,
-  initialVlans,
-  vlanGatewayName,
-} from '../src/apply/bridge.ts';
+import { type BridgeNeed, ensureVlanGateway, initialVlans, vlanGatewayName, withBridge } from '../src/apply/bridge.ts';
 import { differences, type Found, kindProblems, pairProblems, readAll, readLink } from '../src/apply/check.ts';
 import { removeGuards } from '../src/apply/macspoofchk.ts';
 import {
@@ -29,7 +23,7 @@ import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts
 import { readPrevResult, readValidAttachments } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import { ipamType, openIpam } from '../src/cni/ipam.ts';
-import type { Plugin } from '../src/cni/skel.ts';
+import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Interface, IpConfig, Request, Result, Route } from '../src/cni/types.ts';
 import { emptyResult } from '../src/cni/version.ts';
 import { show } from '../src/decode.ts';
@@ -131,6 +125,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const notes: string[] = [];
   const conf = decodeBridgeConf(request, notes);
   for (const note of notes) machine.warn(`bridge: ${note}`);
+  requireNetns(request);
   const id = idOf(request);
   const pair = {
     host: hostVethName(id),
@@ -153,14 +148,17 @@ async function add(request: Request, machine: Machine): Promise<Result> {
     result.dns = answer.dns;
   }
   const gateways = gatewaysOf(conf, given);
-  const bridgeMac = await ensureBridge(kernel, bridgeNeed(conf, given));
+  const need = bridgeNeed(conf, given);
   for (const sysctl of planForwarding(gateways.map((g) => g.address.family))) kernel.writeSysctl(sysctl);
-  const vlans = bridgeNeed(conf, given).vlanFiltering ? initialVlans(pair.host) : [];
+  const actual = { vlans: need.vlanFiltering ? initialVlans(pair.host) : [] };
   const port = {
     links: [{ ...planVeth(pair), ...portAttributes(conf) }],
     vlans: planPortVlans(pair.host, portVlans(conf)),
   };
-  undo.push(await addVeth(kernel, port, { vlans }));
+  const { mac: bridgeMac, isNew } = await withBridge(kernel, need, async ({ mac, changes }) => {
+    undo.push(await addVeth(kernel, port, { before: changes, actual }));
+    return { mac, isNew: changes.length > 0 };
+  });
   const vlanGateway =
     conf.vlan !== 0 && gateways.length > 0
       ? await ensureVlanGateway(kernel, {
@@ -173,7 +171,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
       : undefined;
   await settle([
     conf.disableContainerInterface ? undefined : applyPod(request, podShare(request, conf, given), kernel),
-    conf.ipMasq ? masquerade(id, given, kernel, undo) : undefined,
+    conf.ipMasq ? masquerade(id, given, isNew, kernel, undo) : undefined,
     conf.macspoofchk ? guard({ port: pair.host, mac: pair.podMac, label: pair.label }, kernel, undo) : undefined,
   ]);
   undo.commit();
@@ -193,7 +191,13 @@ function applyPod(request: Request, share: Partial<NamespaceState>, kernel: Kern
   return apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(share)), kernel, request.netns);
 }
 
-async function masquerade(id: AttachmentId, { ips }: Given, kernel: Kernel, undo: UndoStack): Promise<void> {
+async function masquerade(
+  id: AttachmentId,
+  { ips }: Given,
+  isNew: boolean,
+  kernel: Kernel,
+  undo: UndoStack,
+): Promise<void> {
   const prefixes = ips.map((ip) => ip.address);
   if (prefixes.length === 0) return;
   undo.push(() =>
@@ -203,7 +207,7 @@ async function masquerade(id: AttachmentId, { ips }: Given, kernel: Kernel, undo
       attachmentMark(id),
     ),
   );
-  await addMasquerade(kernel, prefixes, attachmentLabel(id));
+  await addMasquerade(kernel, prefixes, attachmentLabel(id), isNew);
 }
 
 async function guard(port: GuardedPort, kernel: Kernel, undo: UndoStack): Promise<void> {
@@ -257,6 +261,7 @@ const forward = async (type: string, request: Request, machine: Machine): Promis
 /** Everything ADD promised, compared with what is there; every difference is named. */
 async function check(request: Request, machine: Machine): Promise<void> {
   const conf = decodeBridgeConf(request);
+  requireNetns(request);
   if (conf.ipamType) await forward(conf.ipamType, request, machine);
   const previous = readPrevResult(request.conf, request.cniVersion);
   if (!previous)
@@ -361,7 +366,6 @@ async function status(request: Request, machine: Machine): Promise<void> {
 
 export const bridge: Plugin<Machine> = {
   name: 'bridge',
-  entersNetns: true,
   about: 'connects containers to a Linux bridge on the host',
   add,
   del,

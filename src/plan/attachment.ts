@@ -51,7 +51,9 @@ function podSysctls({ ifname, addresses, duplicateAddressDetection: dad }: PodSh
 const scopes: Record<number, string> = { 0: 'global', 253: 'link', 254: 'host' };
 
 function podRoute(route: PodRoute, share: PodShare): RouteState {
-  const gateway = route.gw ?? share.gateways.get(route.dst.address.family);
+  // a destination on the link itself, by scope link or host, has no next hop
+  const onLink = route.scope === 253 || route.scope === 254;
+  const gateway = route.gw ?? (onLink ? undefined : share.gateways.get(route.dst.address.family));
   const scope = route.scope === undefined ? undefined : (scopes[route.scope] ?? String(route.scope));
   return {
     prefix: formatPrefix(networkOf(route.dst)),

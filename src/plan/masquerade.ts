@@ -62,3 +62,7 @@ export function masqueradeBase(addresses: readonly Prefix[]): string {
 
 export const deleteMasquerade = (addresses: readonly Address[]): string =>
   addresses.map((a) => `delete element ${masqueradeTable} ${mapOf(a.family)} { ${formatAddress(a)} }\n`).join('');
+
+/** Chains of prefixes that no address is sent to any more. */
+export const deleteChains = (chains: readonly string[]): string =>
+  chains.map((chain) => `delete chain ${masqueradeTable} ${chain}\n`).join('');

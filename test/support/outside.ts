@@ -28,6 +28,13 @@ export class Outside {
       'netns',
       this.#machine.name,
     ]);
+    // a real uplink has long settled its link-local address; until then the host could not ask for a neighbour's MAC
+    for (const [machine, link] of [
+      [host, 'uplink0'],
+      [this.#machine, 'far0'],
+    ] as const) {
+      machine.exec(`tee /proc/sys/net/ipv6/conf/${link}/accept_dad`, '0');
+    }
     host.exec(
       'ip -batch -',
       'addr add 192.0.2.1/24 dev uplink0\naddr add 2001:db8::1/64 dev uplink0 nodad\nlink set uplink0 up\n',
