@@ -7,7 +7,14 @@ import { failureOf, fine, Pod } from '../support/pod.ts';
 import { errorCode } from '../support/suite.ts';
 
 function call(host: Host, command: string, conf: unknown): Answer {
-  return host.call({ plugin: 'loopback', command, conf, containerId: 'c1', netns: '/run/netns/nowhere', ifname: 'eth0' });
+  return host.call({
+    plugin: 'loopback',
+    command,
+    conf,
+    containerId: 'c1',
+    netns: '/run/netns/nowhere',
+    ifname: 'eth0',
+  });
 }
 
 const commands = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'];
