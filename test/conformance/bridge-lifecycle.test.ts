@@ -14,7 +14,7 @@ const keys = { isDefaultGateway: true, ipMasq: true };
 function expectNothing(host: Host, pod: Pod): void {
   expect(leased(host)).toEqual([]);
   expect(veths(host)).toEqual([]);
-  expect(ruleset(host)).not.toMatch(/10\.1\.2\.[1-9]/);
+  expect(ruleset(host)).not.toMatch(/10\.1\.2\.[1-9]|fd00:1:2::[1-9]/);
   expect(ruleset(host)).not.toContain(pod.id);
   expect(pod.ip('link').map((l) => l['ifname'])).toEqual(['lo']);
 }

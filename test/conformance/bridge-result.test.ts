@@ -1,9 +1,11 @@
 /** bridge: what the result says is what the kernel has. */
 
 import { describe, expect } from 'vitest';
-import { attach, dualStack, link, podAddresses, podRoutes, veths } from '../support/bridge.ts';
+import { addressesOn, attach, dualStack, link, podAddresses, podRoutes, veths } from '../support/bridge.ts';
 import { it, itOurs } from '../support/case.ts';
 import { ForeignIpam } from '../support/foreign-ipam.ts';
+import { leased } from '../support/ipam.ts';
+import { failureOf } from '../support/pod.ts';
 
 describe('interfaces', () => {
   it('are the bridge, the host end and the container end, in that order, with the kernel’s MACs', ({ host }) => {
@@ -48,6 +50,47 @@ describe('interfaces', () => {
     pod.del();
     expect(pod.ip('link').map((l) => l['ifname'])).toEqual(['lo', 'eth1']);
     expect(podAddresses(pod, 'eth1')).toEqual(['10.1.2.3/24']);
+  });
+});
+
+describe('names that the kernel takes and batch files, shells and nft read otherwise', () => {
+  const names = [
+    'a;b',
+    'a#b',
+    'a"b',
+    "a'b",
+    'a\\b',
+    '$(id)',
+    '`id`',
+    'a|b',
+    '-a',
+    'ünï',
+    'a{b}',
+    '@a',
+    'up',
+    'dev',
+    '*',
+  ];
+
+  itOurs.for(names)('the interface %j is that very one, or refused with code 4', (ifname, { host }) => {
+    const pod = attach(host, { isGateway: true, ipMasq: true, macspoofchk: true }, { ipam: dualStack });
+    const answer = pod.call('ADD', { ifname });
+    if (answer.status !== 0) expect(failureOf(answer).code).toBe(4);
+    else {
+      expect(pod.ip('link').map((l) => l['ifname'])).toEqual(['lo', ifname]);
+      pod.del({ ifname });
+    }
+    expect(pod.ip('link').map((l) => l['ifname'])).toEqual(['lo']);
+    expect([veths(host), leased(host)]).toEqual([[], []]);
+  });
+
+  itOurs.for(names)('the bridge %j is that very one, or refused with code 7', (bridge, { host }) => {
+    const pod = attach(host, { bridge, isGateway: true, ipMasq: true }, { ipam: dualStack });
+    const answer = pod.call('ADD');
+    if (answer.status === 0) expect(addressesOn(host, bridge)).toEqual(['10.1.2.1/24', 'fd00:1:2::1/64']);
+    else expect(failureOf(answer).code).toBe(7);
+    pod.del();
+    expect([veths(host), leased(host)]).toEqual([[], []]);
   });
 });
 

@@ -6,8 +6,15 @@ import type { Answer, Host } from '../support/netns.ts';
 import { failureOf, fine, Pod } from '../support/pod.ts';
 import { errorCode } from '../support/suite.ts';
 
-function call(host: Host, command: string, conf: unknown, plugin = 'loopback'): Answer {
-  return host.call({ plugin, command, conf, containerId: 'c1', netns: '/run/netns/nowhere', ifname: 'eth0' });
+function call(host: Host, command: string, conf: unknown): Answer {
+  return host.call({
+    plugin: 'loopback',
+    command,
+    conf,
+    containerId: 'c1',
+    netns: '/run/netns/nowhere',
+    ifname: 'eth0',
+  });
 }
 
 const commands = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'];
@@ -108,7 +115,7 @@ describe('the error object', () => {
 
   itOurs('lists every wrong field of a configuration at once', ({ host }) => {
     const conf = { cniVersion: '1.1.0', name: 'net', type: 'bridge', mtu: 'big', vlan: 5000, isGateway: 'yes' };
-    const error = failureOf(call(host, 'ADD', conf, 'bridge'));
+    const error = failureOf(new Pod(host, conf).call('ADD'));
     expect(error.code).toBe(7);
     for (const path of ['mtu', 'vlan', 'isGateway']) expect(error.msg).toContain(path);
   });

@@ -60,7 +60,8 @@ export const veths = (host: Host): string[] =>
 
 /** The addresses on a link but for link-local ones, "10.1.2.1/24". */
 export function addressesOn(host: Host, name: string): string[] {
-  const [shown] = JSON.parse(host.exec(`ip -j addr show dev ${name}`)) as { addr_info: AddressShown[] }[];
+  const all = JSON.parse(host.exec('ip -j addr')) as { ifname: string; addr_info: AddressShown[] }[];
+  const shown = all.find((l) => l.ifname === name);
   return (shown?.addr_info ?? []).filter((a) => a.scope !== 'link').map((a) => `${a.local}/${a.prefixlen}`);
 }
 

@@ -13,35 +13,18 @@ export class Outside {
 
   /** The host gets 192.0.2.1 and 2001:db8::1 on uplink0; the way back to the pods goes by them. */
   constructor(host: Host, podPrefixes: readonly string[] = ['10.1.0.0/16', 'fd00:1::/32']) {
-    run([
-      'ip',
-      '-n',
-      host.name,
-      'link',
-      'add',
-      'uplink0',
-      'type',
-      'veth',
-      'peer',
-      'name',
-      'far0',
-      'netns',
-      this.#machine.name,
-    ]);
-    // a real uplink has long settled its link-local address; until then the host could not ask for a neighbour's MAC
-    for (const [machine, link] of [
-      [host, 'uplink0'],
-      [this.#machine, 'far0'],
-    ] as const) {
-      machine.exec(`tee /proc/sys/net/ipv6/conf/${link}/accept_dad`, '0');
+    run(['ip', '-n', host.name, ...`link add uplink0 type veth peer name far0 netns ${this.#machine.name}`.split(' ')]);
+    const ends = [
+      { machine: host, dev: 'uplink0', own: '1', routes: [] },
+      { machine: this.#machine, dev: 'far0', own: '2', routes: podPrefixes },
+    ];
+    for (const { machine, dev, own, routes } of ends) {
+      // without duplicate address detection: a link-local address is needed at once, to ask for neighbours
+      machine.exec(`sysctl -qw net.ipv6.conf.${dev}.accept_dad=0`);
+      const addresses = [`addr add 192.0.2.${own}/24 dev ${dev}`, `addr add 2001:db8::${own}/64 dev ${dev}`];
+      const back = routes.map((p) => `route add ${p} via ${p.includes(':') ? '2001:db8::1' : '192.0.2.1'}`);
+      machine.exec('ip -batch -', `${[...addresses, `link set ${dev} up`, ...back].join('\n')}\n`);
     }
-    host.exec(
-      'ip -batch -',
-      'addr add 192.0.2.1/24 dev uplink0\naddr add 2001:db8::1/64 dev uplink0 nodad\nlink set uplink0 up\n',
-    );
-    const routes = podPrefixes.map((p) => `route add ${p} via ${p.includes(':') ? '2001:db8::1' : '192.0.2.1'}\n`);
-    const addresses = 'addr add 192.0.2.2/24 dev far0\naddr add 2001:db8::2/64 dev far0 nodad\nlink set far0 up\n';
-    this.#machine.exec('ip -batch -', addresses + routes.join(''));
     const sets = families.map((f) => `set seen_${f.ip} { type ${f.type}; flags dynamic; timeout 1h; }`);
     const rules = families.map((f) => `${f.icmp} update @seen_${f.ip} { ${f.ip} saddr }`);
     const chain = `chain input { type filter hook input priority 0; ${rules.join('; ')}; }`;
