@@ -49,6 +49,9 @@ function differing<T extends object>(actual: T, wanted: T, keys: readonly (keyof
   return keys.filter((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
 }
 
+const differs = <T extends object>(actual: T, wanted: T, keys: readonly (keyof T)[]): boolean =>
+  keys.some((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
+
 const linkAttributes = [
   'address',
   'mtu',
@@ -72,7 +75,7 @@ function needsRemake(actual: LinkState, wanted: LinkState): boolean {
   const w = wanted.make;
   if (w.kind === 'given' || a.kind === 'given') return false;
   if (a.kind === 'vxlan' && w.kind === 'vxlan') {
-    return differing(a, w, ['id', 'port', 'local', 'device']).length > 0;
+    return differs(a, w, ['id', 'port', 'local', 'device']);
   }
   if (a.kind === 'bridge' && w.kind === 'bridge') return false;
   return a.kind !== w.kind;
@@ -123,12 +126,14 @@ function diffList<T extends object>(
   compared: readonly (keyof T)[],
   falls: (item: T) => boolean,
 ): ListDiff<T> {
-  const left = new Map(actual.filter((item) => !falls(item)).map((item) => [key(item), item]));
+  const left = new Map<string, T>();
+  for (const item of actual) if (!falls(item)) left.set(key(item), item);
   const set: [T, T | undefined][] = [];
   for (const item of wanted) {
-    const old = left.get(key(item));
-    left.delete(key(item));
-    if (!old || differing(old, item, compared).length > 0) set.push([item, old]);
+    const k = key(item);
+    const old = left.get(k);
+    if (old) left.delete(k);
+    if (old !== item && (!old || differs(old, item, compared))) set.push([item, old]);
   }
   return { set, removed: [...left.values()] };
 }
