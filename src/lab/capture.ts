@@ -49,6 +49,8 @@ export const echoLength = (packet: Packet): number | undefined => {
   return match ? Number(match[1]) : undefined;
 };
 
+const quietMs = 100;
+
 export interface CaptureOptions {
   host: string;
   ifname: string;
@@ -63,7 +65,8 @@ export class Capture {
   #stderr = '';
 
   private constructor(place: Place, { host, ifname, filter }: CaptureOptions) {
-    const tcpdump = ['tcpdump', '-i', ifname, '-n', '-l', '-t', '--immediate-mode', '-T', 'vxlan', filter];
+    // immediate mode gives every packet a slot as long as the snapshot: at tcpdump's own 256 KiB only eight would fit the buffer
+    const tcpdump = ['tcpdump', '-i', ifname, '-s', '512', '-n', '-l', '-t', '--immediate-mode', '-T', 'vxlan', filter];
     this.#child = spawn('nsenter', [`--net=${place.netns(host)}`, '--', ...tcpdump], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C', [labVariable]: place.lab },
@@ -90,7 +93,12 @@ export class Capture {
   /** Ends it and answers what it saw. */
   async stop(): Promise<Packet[]> {
     const ended = once(this.#child, 'close');
-    await sleep(50); // the last packets are on their way from the kernel to the program
+    // the last packets may still be on their way from the kernel to the program
+    let seen = -1;
+    while (seen < this.#stdout.length) {
+      seen = this.#stdout.length;
+      await sleep(quietMs);
+    }
     this.#child.kill('SIGINT');
     await ended;
     return parsePackets(this.#stdout);

@@ -1,6 +1,6 @@
 /** What the demo promises, round by round: each a sentence with what was expected and what was found. Pure. */
 
-import { formatAddress } from '../net/address.ts';
+import { type Family, formatAddress } from '../net/address.ts';
 import type { Packet } from './capture.ts';
 import type { Endpoint, Ping } from './ping.ts';
 import type { Node, Topology } from './topology.ts';
@@ -25,6 +25,7 @@ export interface Sight {
   to: string;
   fromNode: string;
   toNode: string;
+  family: Family;
   /** Namespace and interface of the capture. */
   where: string;
   packet: Packet | undefined;
@@ -111,5 +112,10 @@ export function checkSight(round: Round, topology: Topology, sight: Sight): Chec
   const node = (name: string) => topology.nodes.find((n) => n.name === name)!;
   const want = isTunnelled(round, node(sight.fromNode), node(sight.toNode)) ? 'VXLAN' : 'plain';
   const got = sight.packet ? (sight.packet.outer ? 'VXLAN' : 'plain') : 'no packet';
-  return { what: `on the wire from ${sight.fromNode} to ${sight.toNode}`, ok: want === got, want, got };
+  return {
+    what: `IPv${sight.family} from ${sight.fromNode} to ${sight.toNode} on the wire`,
+    ok: want === got,
+    want,
+    got,
+  };
 }

@@ -69,7 +69,7 @@ export async function sightOf(
   const packets = await capture.stop();
   const packet = packets.find((p) => p.dst === to.addresses[family] && echoLength(p) === payloadBytes + 8);
   const where = `${host.name} ${port.ifname}`;
-  return { from: from.host, to: to.host, fromNode: a.name, toNode: b.name, where, packet };
+  return { from: from.host, to: to.host, fromNode: a.name, toNode: b.name, family, where, packet };
 }
 
 export async function podMtuBytes(lab: Lab, pod: string, { kernel }: Machine): Promise<number> {

@@ -93,7 +93,9 @@ export class Lab {
         const isNew = await ensureAgent(node, this.place, executable, this.#machine);
         progress(`${node.name}: agent ${isNew ? 'started' : 'runs'}, ready`);
         const changed = await this.pods(node.name).ensure(node);
-        if (changed.length > 0) progress(`${node.name}: ${changed.join(', ')} attached`);
+        progress(
+          `${node.name}: ${changed.length > 0 ? `${changed.join(', ')} attached` : 'pods attached as they were'}`,
+        );
       }),
     );
     return topology;
