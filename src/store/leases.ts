@@ -14,8 +14,8 @@
  * when an owner that is to be released has no entry, and by GC. ADD has to see a duplicate among them but cannot read 60,000
  * files: it takes them into the index when the folder is small, or of middling size and there is reason to look (lease-index.ts).
  *
- * Nothing is synced to disk: one sync costs several times the rest of an ADD, and a node that lost its power has lost its
- * containers as well. A lease that comes back empty is still found by its entry's name, and freed by DEL or GC.
+ * Nothing is synced to disk: syncing file and folder would double or triple the time a lease takes, and a node that lost its
+ * power has lost its containers as well. A lease that comes back empty is still found by its entry's name, and freed by DEL or GC.
  */
 
 import {
@@ -167,7 +167,7 @@ export class Leases {
 
   /**
    * Where the round robin goes on; a lease that cannot be followed by this is given back. Written in place: on ext4 a rename over
-   * the old file, or cutting it to nothing first, waits for the disk and doubles the time of an ADD. What two writers at once or a
+   * the old file, or cutting it to nothing first, waits for the disk and takes longer than all the rest. What two writers at once or a
    * killed one leave is another address or none, and only says where to look first.
    */
   #remember(owner: Owner, setIndex: number, address: Address): void {
