@@ -18,7 +18,9 @@ const list = (value: unknown): JsonObject[] => (Array.isArray(value) ? value.fil
 
 /** Leaves out what is undefined: state has no such fields. */
 function set<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): T {
-  return Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as T;
+  const out = {} as T;
+  for (const key in fields) if (fields[key] !== undefined) out[key] = fields[key];
+  return out;
 }
 
 function kindOf(info: JsonObject): LinkKind {
@@ -65,6 +67,7 @@ export function linksOf(shown: readonly unknown[]): FoundLink[] {
       alias: text(l['ifalias']),
       master: text(l['master']),
       promisc: (number(l['promiscuity']) ?? 0) > 0,
+      addrGenMode: text(l['inet6_addr_gen_mode']) as LinkState['addrGenMode'],
       up: flags.includes('UP'),
       hairpin: typeof slave['hairpin'] === 'boolean' ? slave['hairpin'] : undefined,
       isolated: typeof slave['isolated'] === 'boolean' ? slave['isolated'] : undefined,

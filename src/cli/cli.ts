@@ -1,10 +1,13 @@
 /** The command line: a table of commands, nothing more. */
 
+import { agent } from '../agent/agent.ts';
+import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
+import { lab } from '../lab/command.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [];
+const commands: readonly Command[] = [agent, planCommand, lab];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);
@@ -28,7 +31,9 @@ export async function main(argv: string[], machine: Machine): Promise<number> {
     process.stderr.write(`culvert: unknown command "${name}"\n\n${overview()}`);
     return exitCode.usage;
   }
-  if (args.includes('--help') || args.includes('-h')) {
+  // what follows "--" is another program's command line
+  const own = args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
+  if (own.includes('--help') || own.includes('-h')) {
     process.stdout.write(`${command.help.trimEnd()}\n`);
     return exitCode.fine;
   }

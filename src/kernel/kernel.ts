@@ -32,8 +32,8 @@ export interface Kernel {
   ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[]): Promise<void>;
   /** Lines for `bridge -batch`. */
   bridge(lines: readonly string[], netns?: string): Promise<void>;
-  /** `show` commands of ip, their JSON in order, in one process. */
-  show(lines: readonly string[], netns?: string): Promise<unknown[][]>;
+  /** `show` commands of ip, their JSON in order, in one process. `route show` means IPv4 unless the family is 6. */
+  show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
   /** One atomic transaction. */
@@ -79,8 +79,9 @@ export function createKernel(exec: Exec): Kernel {
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
     },
-    async show(lines, netns) {
-      return parseBatch(await exec(['ip', '-d', '-j', '-batch', '-'], { stdin: batch(lines), netns }));
+    async show(lines, netns, family) {
+      const options = ['-d', '-j', ...(family ? [`-${family}`] : []), '-batch', '-'];
+      return parseBatch(await exec(['ip', ...options], { stdin: batch(lines), netns }));
     },
     async showBridge(line, netns) {
       const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });

@@ -30,6 +30,8 @@ export interface LinkState {
   alias?: string;
   master?: string;
   promisc?: boolean;
+  /** How link-local IPv6 addresses come about; to be set before the link is up. */
+  addrGenMode?: 'none' | 'eui64' | 'stable_secret' | 'random';
   up?: boolean;
   /** Attributes of a bridge's port. */
   hairpin?: boolean;

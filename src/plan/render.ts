@@ -65,12 +65,15 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
     set.alias !== undefined && `alias ${quoted(set.alias)}`,
     set.up !== undefined && (set.up ? 'up' : 'down'),
   );
+  // refused for a link being made, and of no effect once it is up
+  const mode = words(set.addrGenMode && `addrgenmode ${set.addrGenMode}`);
   // a port's attributes are refused in the same request that makes it a port
   const port = words(
     set.hairpin !== undefined && `hairpin ${onOff(set.hairpin)}`,
     set.isolated !== undefined && `isolated ${onOff(set.isolated)}`,
   );
   return [
+    mode && `link set dev ${name} ${mode}`,
     attributes && `link set dev ${name} ${attributes}`,
     port && `link set dev ${name} type bridge_slave ${port}`,
   ].filter((l) => l !== '');

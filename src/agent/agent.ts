@@ -1,0 +1,112 @@
+/** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
+
+import { parseArgs } from 'node:util';
+import { FileSource } from '../cluster/file.ts';
+import { type Command, exitCode, UsageError } from '../command.ts';
+import { ConfigError } from '../errors.ts';
+import { createExec } from '../kernel/exec.ts';
+import { createKernel } from '../kernel/kernel.ts';
+import { type AgentConfig, readConfig } from './config.ts';
+import { HttpServer } from './http.ts';
+import { createLog, type Log } from './log.ts';
+import { Monitor } from './monitor.ts';
+import { Reconciler } from './reconcile.ts';
+import { Status } from './status.ts';
+import type { Task } from './task.ts';
+
+export const defaultConfigFile = '/etc/culvert/agent.yaml';
+
+/** The tasks of an agent with this configuration. */
+export function tasksOf(config: AgentConfig, log: Log): Task[] {
+  const kernel = createKernel(createExec((command) => log('debug', 'run', { command })));
+  const source = new FileSource(config.cluster.file);
+  const status = new Status();
+  const reconciler = new Reconciler({ config, source, kernel, status, log });
+  const watching: Task = {
+    name: 'watch',
+    run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
+    notReady: () => undefined,
+  };
+  const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
+  const tasks = [watching, monitor, reconciler];
+  return [...tasks, new HttpServer(config.listen, status, tasks)];
+}
+
+function untilAborted(signal: AbortSignal, start: () => void): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  signal.addEventListener('abort', () => resolve());
+  start();
+  return promise;
+}
+
+/** Runs the tasks until SIGTERM or SIGINT; rejects when one of them fails, after the others have ended. */
+export async function runTasks(tasks: readonly Task[], log: Log): Promise<void> {
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    log('info', 'stopping; the data path stays', { signal });
+    stop.abort();
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  const running = tasks.map(async (task) => {
+    try {
+      await task.run(stop.signal);
+    } finally {
+      stop.abort();
+    }
+  });
+  const ended = await Promise.allSettled(running);
+  const failed = ended.find((e) => e.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+/** One line with everything that is wrong. */
+function logFailure(log: Log, error: unknown): void {
+  if (error instanceof ConfigError) {
+    log('error', 'wrong configuration', { problems: error.problems });
+  } else {
+    const { name, message, stack } = error as Error;
+    const isBug = name !== 'PlanError' && !/^listen: /.test(message);
+    log('error', message, { problems: [{ got: message }], ...(isBug && { stack }) });
+  }
+}
+
+export function readConfigOption(args: string[], more: Record<string, { type: 'boolean' }> = {}) {
+  const { values, positionals } = parseArgs({
+    args,
+    options: { config: { type: 'string', default: defaultConfigFile }, ...more },
+    allowPositionals: true,
+  });
+  if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
+  return values as { config: string } & Record<string, string | boolean | undefined>;
+}
+
+async function run(args: string[]): Promise<number> {
+  const { config: file } = readConfigOption(args);
+  let log = createLog(false, (line) => void process.stdout.write(line));
+  try {
+    const notes: string[] = [];
+    const config = readConfig(file, notes);
+    log = createLog(config.log === 'debug', (line) => void process.stdout.write(line));
+    for (const note of notes) log('warn', `${file}: ${note}`);
+    await runTasks(tasksOf(config, log), log);
+    return exitCode.fine;
+  } catch (error) {
+    logFailure(log, error);
+    return exitCode.problems;
+  }
+}
+
+export const agent: Command = {
+  name: 'agent',
+  summary: 'carry pod traffic between this node and the others; runs until stopped',
+  help: `usage: culvert agent [--config FILE]
+
+Reads the cluster's nodes, programs this host's links, routes, neighbours and nft table for them, writes the network
+configuration for the container runtime, and keeps all that so until SIGTERM. Ending leaves the data path running.
+
+  --config FILE   configuration (default ${defaultConfigFile})
+
+Log lines are JSON on standard output. Exit codes: 0 stopped by a signal, 1 could not start (the log says why), 2 wrong usage.`,
+  run,
+};

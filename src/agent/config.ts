@@ -1,0 +1,96 @@
+/** The agent's configuration file: every key with its default and what it may be. conf/agent.yaml explains them. */
+
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { z } from 'zod';
+import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
+import { isObject } from '../decode.ts';
+import { ConfigError } from '../errors.ts';
+import { parseAddress } from '../net/address.ts';
+
+const wantMtu = '"auto" or a whole number from 1280 to 65535';
+const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
+const wantPath = 'a path that begins with "/"';
+const wantSeconds = 'a whole number of seconds from 1 to 3600';
+
+const oneOf = <const T extends readonly string[]>(...values: T) =>
+  z.enum(values, `one of ${values.map((v) => `"${v}"`).join(', ')}`).default(values[0]!);
+const yesOrNo = (value: boolean) => z.boolean('true or false').default(value);
+const integer = (min: number, max: number, want = `a whole number from ${min} to ${max}`) =>
+  z.int(want).min(min, want).max(max, want);
+const path = (value: string) => z.string(wantPath).refine(isAbsolute, wantPath).default(value);
+
+/** Host and port of a `listen` text. */
+export function parseListen(text: string): { host: string; port: number } | undefined {
+  const parts = /^(?:\[([^\]]+)\]|([^:[\]]*)):([0-9]{1,5})$/.exec(text);
+  if (!parts) return undefined;
+  const host = parts[1] ?? parts[2]!;
+  const port = Number(parts[3]);
+  return parseAddress(host) && port <= 65535 ? { host, port } : undefined;
+}
+
+export const configSchema = z.object(
+  {
+    node: z.string('the name of this node in the cluster').min(1, 'the name of this node in the cluster').optional(),
+    cluster: z
+      .object(
+        { source: oneOf('file'), file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml') },
+        'an object with source and file',
+      )
+      .prefault({}),
+    mode: oneOf('vxlan', 'routed'),
+    sameSubnet: oneOf('tunnel', 'direct'),
+    behindRouter: oneOf('refuse', 'gateway'),
+    attach: oneOf('ptp', 'bridge'),
+    mtu: z.union([z.literal('auto'), integer(1280, 65535, wantMtu)], wantMtu).default('auto'),
+    masquerade: yesOrNo(true),
+    vxlan: z
+      .object(
+        { id: integer(1, 16_777_215).default(1), port: integer(1, 65_535).default(4789) },
+        'an object with id and port',
+      )
+      .prefault({}),
+    listen: z
+      .string(wantListen)
+      .refine((text) => parseListen(text) !== undefined, wantListen)
+      .default('127.0.0.1:9467'),
+    resyncSeconds: integer(1, 3600, wantSeconds).default(30),
+    paths: z
+      .object(
+        {
+          run: path('/run/culvert'),
+          state: path('/var/lib/culvert'),
+          cniConf: path('/etc/cni/net.d'),
+          leases: path('/var/lib/cni/networks'),
+        },
+        'an object with run, state, cniConf and leases',
+      )
+      .prefault({}),
+    log: oneOf('info', 'debug'),
+  },
+  'an object',
+);
+
+export type AgentConfig = Omit<z.infer<typeof configSchema>, 'node'> & { node: string };
+
+/** A document as configuration; throws ConfigError. `notes` takes remarks on unknown keys. */
+export function decodeConfig(value: unknown, notes: string[] = []): AgentConfig {
+  const document = value ?? {}; // an empty file is all defaults
+  const config = check(configSchema, document);
+  if (isObject(document)) notes.push(...unknownKeys(configSchema, document));
+  return { ...config, node: config.node ?? hostname() };
+}
+
+/** The configuration of a file; the cluster file's path counts from its folder. Throws ConfigError. */
+export function readConfig(file: string, notes: string[] = []): AgentConfig {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const got = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message;
+    throw new ConfigError([{ path: file, got, want: 'a readable configuration file' }]);
+  }
+  const config = decodeConfig(parseYaml(text, file), notes);
+  return { ...config, cluster: { ...config.cluster, file: resolve(dirname(file), config.cluster.file) } };
+}

@@ -1,0 +1,101 @@
+/** Reads the host for the agent: what the planner has to know, and what is ours. All listings at once, one process each. */
+
+import { addressesOf, fdbOf, linksOf, neighboursOf, routesOf } from '../apply/read.ts';
+import { CommandError } from '../errors.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { normalise } from '../nftables/ruleset.ts';
+import { clusterTable } from '../plan/cluster-table.ts';
+import { emptyState, type NamespaceState, type RouteState, routeProtocol, type TableState } from '../plan/host.ts';
+import type { HostFacts } from '../plan/underlay.ts';
+import { isOurs, vxlanDevice } from '../plan/vxlan.ts';
+
+/** All that was read. */
+export interface FoundHost {
+  readonly facts: HostFacts;
+  /** What may be ours: routes by protocol number, entries on our device, our table's text (undefined: no such table). */
+  readonly routes: readonly RouteState[];
+  readonly neighbours: NamespaceState['neighbours'];
+  readonly fdb: NamespaceState['fdb'];
+  readonly table: string | undefined;
+}
+
+/** What is not there is no error: the answer is `none`. */
+async function orNone<T>(reading: Promise<T>, none: T): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof CommandError && error.reason === 'not-found') return none;
+    throw error;
+  }
+}
+
+/** Pods' routes on this node have our number too, but no next hop: they are the plugins'. */
+const isPath = (r: RouteState): boolean => r.protocol === routeProtocol && r.via !== undefined;
+
+export const readTable = (kernel: Kernel): Promise<string | undefined> =>
+  orNone(kernel.showNft(['list', 'table', 'inet', clusterTable]), undefined);
+
+export async function readHost(kernel: Kernel): Promise<FoundHost> {
+  const hasIpv6 = kernel.readSysctl('net/ipv6/conf/all/forwarding') !== undefined;
+  const [shown, shown6, fdb, table] = await Promise.all([
+    kernel.show(['link show', 'addr show', 'neigh show nud permanent', 'route show']),
+    hasIpv6 ? kernel.show(['route show'], undefined, 6) : [],
+    orNone(kernel.showBridge(['fdb', 'show', 'dev', vxlanDevice]), []),
+    readTable(kernel),
+  ]);
+  const [links = [], addresses = [], neighbours = [], routes4 = []] = shown;
+  const [routes6 = []] = shown6;
+  const routes = [...routesOf(routes4), ...routesOf(routes6)];
+  const advertised = routes.flatMap((r) => (r.protocol === 'ra' && r.dev ? [r.dev] : []));
+  return {
+    facts: {
+      links: linksOf(links),
+      addresses: addressesOf(addresses),
+      routes: routes.filter((r) => r.protocol !== routeProtocol),
+      hasIpv6,
+      advertised: [...new Set(advertised)].filter((dev) =>
+        ['1', '2'].includes(kernel.readSysctl(`net/ipv6/conf/${dev}/accept_ra`) ?? ''),
+      ),
+    },
+    routes: routes.filter(isPath),
+    neighbours: neighboursOf(neighbours).filter((n) => n.dev === vxlanDevice),
+    fdb: fdbOf(fdb).map((f) => ({ ...f, dev: vxlanDevice })),
+    table,
+  };
+}
+
+/** How nft printed the texts of tables that we applied: another version of nft may spell them differently. */
+export type Printed = Map<string, string>;
+
+function foundTables(found: string | undefined, wanted: readonly TableState[], printed: Printed): TableState[] {
+  if (found === undefined) return [];
+  const asked = wanted.find((t) => t.name === clusterTable)?.text;
+  const same = asked !== undefined && [normalise(asked), printed.get(asked)].includes(normalise(found));
+  return [{ family: 'inet', name: clusterTable, text: same ? asked : found }];
+}
+
+/** Of what was found, that which carries our mark: the state that a diff may take away from. */
+export function ownedState(
+  found: FoundHost,
+  wanted: NamespaceState,
+  mac: string,
+  kernel: Kernel,
+  printed: Printed,
+): NamespaceState {
+  const device = found.facts.links.find((l) => l.name === vxlanDevice && isOurs(l, mac));
+  return {
+    ...emptyState(),
+    routes: [...found.routes],
+    ...(device && {
+      links: [device],
+      addresses: found.facts.addresses.filter((a) => a.dev === vxlanDevice),
+      neighbours: [...found.neighbours],
+      fdb: [...found.fdb],
+    }),
+    sysctls: wanted.sysctls.flatMap(({ key }) => {
+      const value = kernel.readSysctl(key);
+      return value === undefined ? [] : [{ key, value }];
+    }),
+    tables: foundTables(found.table, wanted.tables, printed),
+  };
+}

@@ -1,0 +1,82 @@
+/** What the agent leaves for the runtime and the `culvert` plugin: the node file, then, last, the network configuration list. */
+
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { NodePlan } from '../plan/node.ts';
+import type { AgentConfig } from './config.ts';
+
+export const conflistName = '10-culvert.conflist';
+
+/** What the plugin has to know of its node. */
+export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
+  node: config.node,
+  network: 'culvert',
+  mode: config.mode,
+  attach: config.attach,
+  podCIDRs: plan.own.podCIDRs.map((p) => p.text),
+  addresses: plan.own.addresses.map((a) => a.text),
+  mtu: plan.mtuBytes,
+  dataDir: config.paths.leases,
+  bridge: 'culvert0',
+});
+
+export const conflist = (nodeFile: string): object => ({
+  cniVersion: '1.0.0',
+  cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
+  name: 'culvert',
+  plugins: [{ type: 'culvert', nodeFile, capabilities: { ips: true, mac: true } }],
+});
+
+function contentOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Replaces a file whole, by rename; answers whether anything differed. */
+export function writeDocument(file: string, document: object): boolean {
+  const text = `${JSON.stringify(document, null, 2)}\n`;
+  if (contentOf(file) === text) return false;
+  mkdirSync(dirname(file), { recursive: true });
+  // a leading dot: runtimes read every *.conflist of the folder
+  const next = join(dirname(file), `.${basename(file)}.next`);
+  const fd = openSync(next, 'w', 0o644);
+  writeFileSync(fd, text);
+  fsyncSync(fd);
+  closeSync(fd);
+  renameSync(next, file);
+  return true;
+}
+
+/** Another network configuration that a runtime would take instead of ours: it uses the first by name. */
+export function conflistBefore(folder: string): string | undefined {
+  try {
+    return readdirSync(folder)
+      .filter((name) => /\.(conf|conflist|json)$/.test(name) && !name.startsWith('.'))
+      .sort()
+      .find((name) => name < conflistName);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes both files where they differ; the node can attach pods from here on. Answers the files written. */
+export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
+  const nodeFile = join(config.paths.run, 'node.json');
+  const list = join(config.paths.cniConf, conflistName);
+  return [
+    ...(writeDocument(nodeFile, nodeDocument(config, plan)) ? [nodeFile] : []),
+    ...(writeDocument(list, conflist(nodeFile)) ? [list] : []),
+  ];
+}

@@ -1,0 +1,41 @@
+/** `culvert plan`: what the agent would do now, as lines for a shell. Only reads. */
+
+import { FileSource } from '../cluster/file.ts';
+import { type Command, exitCode } from '../command.ts';
+import type { Machine } from '../kernel/machine.ts';
+import { asCommand, render } from '../plan/render.ts';
+import { defaultConfigFile, readConfigOption } from './agent.ts';
+import { readConfig } from './config.ts';
+import { look } from './converge.ts';
+
+async function run(args: string[], machine: Machine): Promise<number> {
+  const options = readConfigOption(args, { json: { type: 'boolean' } });
+  const notes: string[] = [];
+  const config = readConfig(options.config, notes);
+  const source = new FileSource(config.cluster.file);
+  const { plan, changes } = await look({ view: source.read(), settings: config, kernel: machine.kernel });
+  const problems = plan.problems.map((p) => p.text);
+  for (const note of [...notes, ...source.notes]) machine.warn(note);
+  if (options['json']) {
+    process.stdout.write(`${JSON.stringify({ changes, lines: changes.flatMap(render), problems }, null, 2)}\n`);
+  } else {
+    for (const problem of problems) machine.warn(problem);
+    for (const line of changes.flatMap(render)) process.stdout.write(`${asCommand(line)}\n`);
+  }
+  return changes.length === 0 ? exitCode.fine : exitCode.problems;
+}
+
+export const planCommand: Command = {
+  name: 'plan',
+  summary: 'print the commands that the agent would run now',
+  help: `usage: culvert plan [--config FILE] [--json]
+
+Compares this host with what the configuration asks for, and prints the ip, bridge, sysctl and nft lines that make the difference,
+in their order. Changes nothing.
+
+  --config FILE   the agent's configuration (default ${defaultConfigFile})
+  --json          the changes and lines as JSON
+
+Exit codes: 0 nothing to do, 1 something to do, 2 wrong usage, 3 could not look.`,
+  run,
+};

@@ -1,0 +1,162 @@
+/**
+ * The loop: wait for a reason to look (cluster file, kernel event, time), then view → plan → read → diff → apply → report.
+ * A reason carries no data. What fails is said once and tried again, ever more seldom, while everything else is made.
+ */
+
+import type { ClusterSource } from '../cluster/file.ts';
+import { ConfigError } from '../errors.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { type ClusterView, PlanError } from '../plan/cluster.ts';
+import { diff } from '../plan/diff.ts';
+import type { AgentConfig } from './config.ts';
+import { converge, type Known } from './converge.ts';
+import { foreignForwardChains } from './firewall.ts';
+import type { Printed } from './host.ts';
+import { type Log, Once } from './log.ts';
+import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import type { Status } from './status.ts';
+import type { Task } from './task.ts';
+import { Wake } from './wake.ts';
+
+export interface ReconcilerParts {
+  readonly config: AgentConfig;
+  readonly source: ClusterSource;
+  readonly kernel: Kernel;
+  readonly status: Status;
+  readonly log: Log;
+}
+
+export class Reconciler implements Task {
+  readonly name = 'reconcile';
+  readonly #parts: ReconcilerParts;
+  readonly #wake = new Wake();
+  readonly #said = new Once();
+  readonly #printed: Printed = new Map();
+  #view: ClusterView | undefined;
+  #sourceProblem: string | undefined;
+  #planProblems: string[] = [];
+  #firewall: string[] = [];
+  /** What the host is like since the last pass that went through; unknown after one that did not. */
+  #known: Known | undefined;
+  #devices: ReadonlySet<string> = new Set();
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts;
+  }
+
+  notReady(): string | undefined {
+    return this.#parts.status.ready ? undefined : 'the host is not as planned yet';
+  }
+
+  /** Interfaces that lead to other nodes; none known while there is no plan. */
+  get devices(): ReadonlySet<string> {
+    return this.#devices;
+  }
+
+  /** The cluster source may have changed. */
+  readonly sourceChanged = (): void => this.#wake.soon('source');
+
+  /** The host may have changed. */
+  readonly hostChanged = (): void => this.#wake.soon('host');
+
+  async run(signal: AbortSignal): Promise<void> {
+    const resyncMs = this.#parts.config.resyncSeconds * 1000;
+    let backoffMs = 500;
+    signal.addEventListener('abort', () => this.#wake.stop());
+    while (!signal.aborted) {
+      const fine = await this.#pass();
+      backoffMs = fine ? 500 : Math.min(backoffMs * 2, resyncMs);
+      if (!signal.aborted) await this.#wake.next(fine ? resyncMs : backoffMs);
+    }
+  }
+
+  /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
+  async #pass(): Promise<boolean> {
+    const { status } = this.#parts;
+    try {
+      const view = this.#readView();
+      const refused = await this.#converge(view);
+      this.#report(refused);
+      return refused.length === 0;
+    } catch (error) {
+      if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
+      this.#known = undefined;
+      this.#devices = new Set(); // whatever happens may mend it
+      this.#planProblems = [];
+      this.#report([(error as Error).message]);
+      return false;
+    }
+  }
+
+  /** Answers what the kernel refused, in words. */
+  async #converge(view: ClusterView): Promise<string[]> {
+    const { config, kernel, status, log } = this.#parts;
+    const { reasons } = this.#wake;
+    const started = performance.now();
+    if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
+    // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
+    const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
+    const done = await converge({ view, settings: config, kernel, printed: this.#printed, known });
+    const { plan, changes, failures, facts } = done;
+    const isRepair =
+      changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
+    const ms = Math.round(performance.now() - started);
+    if (changes.length > 0) log('info', isRepair ? 'repaired' : 'applied', { changes: countOps(changes), ms });
+    status.passed(done, view.nodes.length, ms / 1000, isRepair);
+    this.#known = failures.length === 0 ? { facts, owned: plan.state } : undefined;
+    this.#devices = new Set(plan.devices);
+    this.#planProblems = plan.problems.map((p) => p.text);
+    if (known) this.hostChanged();
+    if (failures.length === 0) this.#finish(plan);
+    return failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
+  }
+
+  /** The cluster as the source has it; while that is wrong, as it last was right. */
+  #readView(): ClusterView {
+    const { source, log } = this.#parts;
+    try {
+      const view = source.read();
+      if (view !== this.#view) for (const note of source.notes) log('warn', `cluster: ${note}`);
+      this.#view = view;
+      this.#sourceProblem = undefined;
+      return view;
+    } catch (error) {
+      if (!this.#view || !(error instanceof ConfigError)) throw error;
+      this.#sourceProblem = `the cluster file is wrong, the last right one stays in force: ${error.message}`;
+      return this.#view;
+    }
+  }
+
+  #finish(plan: Parameters<typeof writeNodeFiles>[1]): void {
+    const { config, status, log } = this.#parts;
+    for (const file of writeNodeFiles(config, plan)) log('info', 'wrote', { file });
+    if (!status.ready) log('info', 'ready', { node: config.node, mode: config.mode, mtu: plan.mtuBytes });
+    status.succeeded();
+  }
+
+  #report(now: readonly string[]): void {
+    const { config, status, log } = this.#parts;
+    const other = conflistBefore(config.paths.cniConf);
+    const problems = [
+      ...(this.#sourceProblem ? [this.#sourceProblem] : []),
+      ...now,
+      ...this.#planProblems,
+      ...this.#firewall,
+      ...(other
+        ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]
+        : []),
+    ];
+    status.setProblems(problems, this.#sourceProblem === undefined);
+    this.#said.update(
+      problems,
+      (text) => log('warn', text),
+      (text) => log('info', 'no longer', { problem: text }),
+    );
+  }
+}
+
+function countOps(changes: readonly { op: string }[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { op } of changes) counts[op] = (counts[op] ?? 0) + 1;
+  return counts;
+}

@@ -1,0 +1,35 @@
+/** When to look again, and why: the cluster source changed, the host did, or simply time went by. Many reasons in a row are one. */
+
+import { pause } from './task.ts';
+
+export type Reason = 'source' | 'host' | 'time';
+
+/** Long enough for the lines of one change to arrive together. */
+const gatherMs = 5;
+
+export class Wake {
+  #next = new Set<Reason>();
+  #interrupt = new AbortController();
+  /** Why the last wait ended. At the start everything has to be looked at. */
+  reasons: ReadonlySet<Reason> = new Set<Reason>(['time']);
+
+  soon(reason: Reason): void {
+    this.#next.add(reason);
+    this.#interrupt.abort();
+  }
+
+  /** Ends any wait at once: the agent stops. */
+  stop(): void {
+    this.#interrupt.abort();
+  }
+
+  /** Waits for a reason (one that came since the last wait counts) or for `maxMs`. */
+  async next(maxMs: number): Promise<void> {
+    await pause(maxMs, this.#interrupt.signal);
+    if (this.#next.size > 0) await pause(gatherMs);
+    else this.#next.add('time');
+    this.reasons = this.#next;
+    this.#next = new Set();
+    this.#interrupt = new AbortController();
+  }
+}

@@ -1,0 +1,129 @@
+/** The node agents of a lab: their files, their processes, and how they are. */
+
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { stringify } from 'yaml';
+import type { Machine } from '../kernel/machine.ts';
+import { formatAddress } from '../net/address.ts';
+import { formatPrefix } from '../net/prefix.ts';
+import { labVariable, type Place } from './place.ts';
+import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, processOf, waitUntil } from './process.ts';
+import type { Node, Topology } from './topology.ts';
+
+/** Where an agent answers, in its node's own namespace. */
+const listen = { address: '127.0.0.1', port: 9440 };
+
+const readyTimeoutMs = 30_000;
+
+export type AgentHealth = 'ready' | 'not ready' | 'down';
+
+/** The cluster as every agent reads it: each node's first address of a family, and its podCIDRs. */
+export const clusterYaml = (topology: Topology): string =>
+  stringify({
+    nodes: topology.nodes.map((n) => ({
+      name: n.name,
+      addresses: topology.families.flatMap((family) => {
+        const address = n.ports.flatMap((p) => p.addresses).find((a) => a.address.family === family);
+        return address ? [formatAddress(address.address)] : [];
+      }),
+      podCIDRs: n.podCIDRs.map(formatPrefix),
+    })),
+  });
+
+export function agentYaml(node: Node, place: Place): string {
+  const { run, state, cniConf, leases } = place.node(node.name);
+  return stringify({
+    node: node.name,
+    cluster: { source: 'file', file: place.clusterYaml },
+    ...node.agent,
+    listen: `${listen.address}:${listen.port}`,
+    paths: { run, state, cniConf, leases },
+  });
+}
+
+/** Writes by rename, so that a watching agent never reads half a file. Answers whether the text is new. */
+export function writeIfChanged(file: string, text: string): boolean {
+  if (readIfThere(file) === text) return false;
+  writeFileSync(`${file}.next`, text);
+  renameSync(`${file}.next`, file);
+  return true;
+}
+
+export function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The agent's process as its pid file remembers it, if that very process still runs. */
+export function agentProcess(place: Place, node: string): ProcessId | undefined {
+  const text = readIfThere(place.node(node).agentPid);
+  if (!text) return undefined;
+  const [pid, startTime] = text.trim().split(' ');
+  const process = { pid: Number(pid), startTime: startTime ?? '' };
+  return isAlive(process) ? process : undefined;
+}
+
+/** Bash opens the connection: a fresh Debian has no curl, and this process cannot enter the namespace itself. */
+const ask = `exec 3<>/dev/tcp/${listen.address}/${listen.port} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3`;
+
+export async function agentHealth(place: Place, node: string, { exec }: Machine): Promise<AgentHealth> {
+  if (!agentProcess(place, node)) return 'down';
+  try {
+    const answer = await exec(['bash', '-c', ask], { netns: place.netns(node), timeoutMs: 5000 });
+    return / 200 /.test(answer) ? 'ready' : 'not ready';
+  } catch {
+    return 'not ready'; // nothing listens yet
+  }
+}
+
+function start(place: Place, node: string, executable: string): void {
+  const files = place.node(node);
+  const log = openSync(files.agentLog, 'a');
+  const argv = [`--net=${place.netns(node)}`, '--', executable, 'agent', '--config', files.agentYaml];
+  const child = spawn('nsenter', argv, {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, [labVariable]: place.lab },
+  });
+  child.on('error', () => {}); // no nsenter: there is no process, and waiting for it says so
+  closeSync(log);
+  child.unref();
+  const started = child.pid === undefined ? undefined : processOf(child.pid);
+  if (started) writeFileSync(files.agentPid, `${started.pid} ${started.startTime}\n`);
+}
+
+const logTail = (place: Place, node: string): string =>
+  (readIfThere(place.node(node).agentLog) ?? '').trimEnd().split('\n').slice(-5).join('\n');
+
+/** Same settings, same executable file (not one replaced by a build since), and in the namespace that has the node's name today. */
+function isCurrent(agent: ProcessId, place: Place, node: string, executable: string): boolean {
+  return executableOf(agent) === realpathSync(executable) && isInNamespace(agent, place.netns(node));
+}
+
+/**
+ * Makes sure that a node's agent runs with these settings and is ready; answers whether it was (re)started. Throws an Error
+ * with the end of its log when it ends or is not ready in time.
+ */
+export async function ensureAgent(node: Node, place: Place, executable: string, machine: Machine): Promise<boolean> {
+  const files = place.node(node.name);
+  for (const dir of [files.run, files.state, files.cniConf, files.leases, files.attachments])
+    mkdirSync(dir, { recursive: true });
+  const isNew = writeIfChanged(files.agentYaml, agentYaml(node, place));
+  const running = agentProcess(place, node.name);
+  const keep = running !== undefined && !isNew && isCurrent(running, place, node.name, executable);
+  if (!keep) {
+    if (running) await endProcesses([running]);
+    for (const file of [files.agentPid, files.agentLog]) rmSync(file, { force: true });
+    start(place, node.name, executable);
+  }
+  const health = () => agentHealth(place, node.name, machine);
+  await waitUntil(async () => (await health()) !== 'not ready', readyTimeoutMs, 50);
+  const last = await health();
+  if (last === 'ready') return !keep;
+  const what = last === 'down' ? 'ended' : `is not ready after ${readyTimeoutMs / 1000} s`;
+  throw new Error(`agent of ${node.name} ${what}; its log ends with:\n${logTail(place, node.name)}`);
+}

@@ -1,0 +1,49 @@
+/** `culvert lab demo`: options, colours and signals around the demo. */
+
+import { parseArgs, styleText } from 'node:util';
+import { exitCode, UsageError } from '../command.ts';
+import type { Machine } from '../kernel/machine.ts';
+import { Demo } from './demo.ts';
+import type { Paint } from './demo-report.ts';
+import { labOptions, openLab, readTopologyFile } from './open.ts';
+
+const options = {
+  ...labOptions,
+  checks: { type: 'boolean', default: false },
+  json: { type: 'string' },
+} as const;
+
+/** Colour only where somebody looks; styleText itself minds NO_COLOR and pipes. */
+const paint: Paint = (colour, text) => styleText(colour, text, { stream: process.stdout });
+
+/** Ctrl-C and a closed terminal stop the demo at its next step, so that it cleans up; the second time it is already at it. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (!controller.signal.aborted) process.stderr.write('\ninterrupted: cleaning up ...\n');
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}
+
+export async function runDemo(args: string[], machine: Machine): Promise<number> {
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
+  const [file, ...extra] = positionals;
+  if (file === undefined || extra.length > 0) throw new UsageError('demo: want one topology FILE');
+  const lab = openLab({ ...values, name: values.name ?? 'culvert-demo' }, machine);
+  const demo = new Demo(
+    lab,
+    {
+      document: readTopologyFile(file),
+      checksOnly: values.checks,
+      jsonFile: values.json,
+      signal: interruption(),
+      say: (text) => void process.stdout.write(`${text}\n`),
+      paint,
+    },
+    machine,
+  );
+  return (await demo.run()) ? exitCode.fine : exitCode.problems;
+}

@@ -1,0 +1,76 @@
+/**
+ * The agent's nft table, `inet culvert_cluster`: lets pod traffic through the forward hook and masquerades what leaves the
+ * cluster. Three sets per family hold all that grows with it: `pods` (every podCIDR), `own` (this node's) and `nodes` (node
+ * addresses that may see a pod's own address).
+ */
+
+import { type Family, families } from '../net/address.ts';
+import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import { type Chain, type PrefixSet, renderTable } from '../nftables/ruleset.ts';
+import { type ClusterNode, type ClusterView, type NodeAddress, podCidrsOf } from './cluster.ts';
+import type { TableState } from './host.ts';
+
+export const clusterTable = 'culvert_cluster';
+
+const match: Readonly<Record<Family, string>> = { 4: 'ip', 6: 'ip6' };
+const multicast: Readonly<Record<Family, string>> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
+
+const name = (set: string, family: Family): string => `${set}${family}`;
+
+/** An accept here ends only our own chain: a base chain of somebody else may still drop (src/agent/firewall.ts looks for such). */
+function forwardChain(inUse: readonly Family[]): Chain {
+  return {
+    name: 'forward',
+    base: 'type filter hook forward priority filter; policy accept;',
+    rules: inUse.flatMap((f) => [
+      `${match[f]} saddr @${name('pods', f)} accept`,
+      `${match[f]} daddr @${name('pods', f)} accept`,
+    ]),
+  };
+}
+
+function masqueradeChain(own: readonly Family[]): Chain {
+  return {
+    name: 'postrouting',
+    base: 'type nat hook postrouting priority srcnat; policy accept;',
+    rules: own.map((f) => {
+      const not = [`@${name('pods', f)}`, `@${name('nodes', f)}`, multicast[f]].map(
+        (to) => `${match[f]} daddr != ${to}`,
+      );
+      return `${match[f]} saddr @${name('own', f)} ${not.join(' ')} masquerade fully-random`;
+    }),
+  };
+}
+
+export interface ClusterTableInput {
+  readonly view: ClusterView;
+  readonly own: ClusterNode;
+  /** Addresses of nodes that pods reach under their own addresses. */
+  readonly unmasked: readonly NodeAddress[];
+  readonly masquerade: boolean;
+}
+
+/** The table for a cluster; masquerade off leaves its chain and sets out. */
+export function planClusterTable({ view, own, unmasked, masquerade }: ClusterTableInput): TableState {
+  const pods = new Map<Family, Prefix[]>(families.map((f) => [f, []]));
+  for (const node of view.nodes) for (const p of node.podCIDRs) pods.get(p.prefix.address.family)!.push(p.prefix);
+  const inUse = families.filter((f) => pods.get(f)!.length > 0);
+  const ownFamilies = masquerade ? families.filter((f) => podCidrsOf(own, f).length > 0) : [];
+  const sets: PrefixSet[] = [
+    ...inUse.map((family) => ({ name: name('pods', family), family, prefixes: pods.get(family)! })),
+    ...ownFamilies.flatMap((family) => [
+      { name: name('own', family), family, prefixes: podCidrsOf(own, family).map((p) => p.prefix) },
+      {
+        name: name('nodes', family),
+        family,
+        prefixes: unmasked.filter((a) => a.address.family === family).map((a) => hostPrefix(a.address)),
+      },
+    ]),
+  ];
+  const chains = [forwardChain(inUse), ...(ownFamilies.length > 0 ? [masqueradeChain(ownFamilies)] : [])];
+  return {
+    family: 'inet',
+    name: clusterTable,
+    text: renderTable({ family: 'inet', name: clusterTable, sets, chains }),
+  };
+}

@@ -1,0 +1,59 @@
+/** The cluster as the planners see it: nodes with their addresses and podCIDRs. Each value carries its text: printed once, used by every plan. */
+
+import { type Address, type Family, formatAddress } from '../net/address.ts';
+import { formatPrefix, lastAddress, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
+
+export interface NodeAddress {
+  readonly address: Address;
+  readonly text: string;
+}
+
+export interface PodCidr {
+  readonly prefix: Prefix;
+  readonly text: string;
+  /** Its network address, which the node's VTEP carries. */
+  readonly first: string;
+  /** Its last address as a number: overlaps are looked for among thousands. */
+  readonly last: bigint;
+}
+
+export interface ClusterNode {
+  readonly name: string;
+  /** The MAC address of its VTEP, made from its name so that every node can compute it. */
+  readonly mac: string;
+  /** At most one per family. */
+  readonly addresses: readonly NodeAddress[];
+  /** At least one. */
+  readonly podCIDRs: readonly PodCidr[];
+}
+
+export interface ClusterView {
+  readonly nodes: readonly ClusterNode[];
+}
+
+export const nodeAddress = (address: Address): NodeAddress => ({ address, text: formatAddress(address) });
+
+export const podCidr = (prefix: Prefix): PodCidr => ({
+  prefix: networkOf(prefix),
+  text: formatPrefix(networkOf(prefix)),
+  first: formatAddress(networkAddress(prefix)),
+  last: lastAddress(prefix).value,
+});
+
+export const addressOf = (node: ClusterNode, family: Family): NodeAddress | undefined =>
+  node.addresses.find((a) => a.address.family === family);
+
+export const podCidrsOf = (node: ClusterNode, family: Family): PodCidr[] =>
+  node.podCIDRs.filter((p) => p.prefix.address.family === family);
+
+/** What stands in the way of a part of the plan; the rest of it stands. */
+export interface PlanProblem {
+  /** The node that cannot be reached, where it is about one. */
+  readonly node?: string;
+  readonly text: string;
+}
+
+/** Nothing can be planned: the message says why and what to do. */
+export class PlanError extends Error {
+  override readonly name = 'PlanError';
+}

@@ -1,0 +1,86 @@
+/** The network below the pods: which of our interfaces leads to which node, straight over a link or through a router. */
+
+import { type Address, type Family, families } from '../net/address.ts';
+import { lastAddress, networkAddress, overlaps, type Prefix, parsePrefix } from '../net/prefix.ts';
+import { type ClusterNode, PlanError } from './cluster.ts';
+import type { AddressState, LinkState, RouteState } from './host.ts';
+
+/** What was read about this host that is not ours to change. */
+export interface HostFacts {
+  readonly links: readonly LinkState[];
+  readonly addresses: readonly AddressState[];
+  /** The main table without routes of ours. */
+  readonly routes: readonly RouteState[];
+  /** The kernel has IPv6. */
+  readonly hasIpv6: boolean;
+  /** Interfaces whose routes come from router advertisements that the kernel itself accepts. */
+  readonly advertised: readonly string[];
+}
+
+/** How an address is reached. */
+export interface Way {
+  readonly dev: string;
+  /** The router; absent: the address is on the link. */
+  readonly via?: string;
+  readonly mtuBytes: number;
+}
+
+export interface Underlay {
+  /** Our own address of the family and its interface. */
+  readonly own: ReadonlyMap<Family, Way & { readonly address: string }>;
+  wayTo(address: Address): Way | undefined;
+}
+
+/** A prefix as its first and last address: 5,000 nodes are looked up in here. */
+interface Hop {
+  prefix: Prefix;
+  first: bigint;
+  last: bigint;
+  way: Way;
+}
+
+/** The most specific first; of equals, the one the kernel prefers. */
+function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, number>): Hop[] {
+  const connected = facts.addresses.map((a) => ({
+    prefix: parsePrefix(a.address),
+    route: { prefix: '', dev: a.dev } as RouteState,
+  }));
+  const routed = facts.routes
+    .filter((r) => r.table === undefined)
+    .map((route) => ({ prefix: parsePrefix(route.prefix), route }));
+  return [...connected, ...routed]
+    .flatMap(({ prefix, route }) => {
+      // routes to our own pods lead to no node, and there may be hundreds
+      if (
+        !prefix ||
+        !route.dev ||
+        own.podCIDRs.some((p) => p.prefix.length <= prefix.length && overlaps(p.prefix, prefix))
+      )
+        return [];
+      const mtuBytes = Math.min(mtus.get(route.dev) ?? 1500, route.mtuBytes ?? Number.POSITIVE_INFINITY);
+      const way = { dev: route.dev, ...(route.via && { via: route.via }), mtuBytes };
+      const [first, last] = [networkAddress(prefix).value, lastAddress(prefix).value];
+      return [{ prefix, first, last, way, metric: route.metric ?? 0 }];
+    })
+    .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
+}
+
+/** Throws PlanError when an address of ours is on no interface. */
+export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
+  const mtus = new Map(facts.links.map((l) => [l.name, l.mtu ?? 1500]));
+  const hops = new Map(families.map((family) => [family, [] as Hop[]]));
+  for (const hop of hopsOf(facts, own, mtus)) hops.get(hop.prefix.address.family)!.push(hop);
+  const ours = own.addresses.map(({ address, text }) => {
+    const found = facts.addresses.find((a) => a.address.startsWith(`${text}/`));
+    if (!found) {
+      throw new PlanError(
+        `no interface of this host has ${text}, the address of node "${own.name}" in the cluster file; put it on an interface, or correct the file`,
+      );
+    }
+    return [address.family, { address: text, dev: found.dev, mtuBytes: mtus.get(found.dev) ?? 1500 }] as const;
+  });
+  return {
+    own: new Map(ours),
+    wayTo: ({ family, value }) => hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way,
+  };
+}
