@@ -7,23 +7,23 @@
  */
 
 import { apply } from '../src/apply/apply.ts';
-import {
-  type BridgeNeed,
-  ensureBridge,
-  ensureVlanGateway,
-  initialVlans,
-  vlanGatewayName,
-} from '../src/apply/bridge.ts';
+import { type BridgeNeed, ensureVlanGateway, initialVlans, vlanGatewayName, withBridge } from '../src/apply/bridge.ts';
 import { differences, type Found, kindProblems, pairProblems, readAll, readLink } from '../src/apply/check.ts';
 import { removeGuards } from '../src/apply/macspoofchk.ts';
-import { addMasquerade, missingMasquerade, removeMasquerade, sweepMasquerade } from '../src/apply/masquerade.ts';
+import {
+  addMasquerade,
+  missingMasquerade,
+  removeMasquerade,
+  removeOwnMasquerade,
+  sweepMasquerade,
+} from '../src/apply/masquerade.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
 import { readPrevResult, readValidAttachments } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import { ipamType, openIpam } from '../src/cni/ipam.ts';
-import type { Plugin } from '../src/cni/skel.ts';
+import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Interface, IpConfig, Request, Result, Route } from '../src/cni/types.ts';
 import { emptyResult } from '../src/cni/version.ts';
 import { show } from '../src/decode.ts';
@@ -125,6 +125,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const notes: string[] = [];
   const conf = decodeBridgeConf(request, notes);
   for (const note of notes) machine.warn(`bridge: ${note}`);
+  requireNetns(request);
   const id = idOf(request);
   const pair = {
     host: hostVethName(id),
@@ -147,14 +148,17 @@ async function add(request: Request, machine: Machine): Promise<Result> {
     result.dns = answer.dns;
   }
   const gateways = gatewaysOf(conf, given);
-  const bridgeMac = await ensureBridge(kernel, bridgeNeed(conf, given));
+  const need = bridgeNeed(conf, given);
   for (const sysctl of planForwarding(gateways.map((g) => g.address.family))) kernel.writeSysctl(sysctl);
-  const vlans = bridgeNeed(conf, given).vlanFiltering ? initialVlans(pair.host) : [];
+  const actual = { vlans: need.vlanFiltering ? initialVlans(pair.host) : [] };
   const port = {
     links: [{ ...planVeth(pair), ...portAttributes(conf) }],
     vlans: planPortVlans(pair.host, portVlans(conf)),
   };
-  undo.push(await addVeth(kernel, port, { vlans }));
+  const { mac: bridgeMac, isNew } = await withBridge(kernel, need, async ({ mac, changes }) => {
+    undo.push(await addVeth(kernel, port, { before: changes, actual }));
+    return { mac, isNew: changes.length > 0 };
+  });
   const vlanGateway =
     conf.vlan !== 0 && gateways.length > 0
       ? await ensureVlanGateway(kernel, {
@@ -167,7 +171,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
       : undefined;
   await settle([
     conf.disableContainerInterface ? undefined : applyPod(request, podShare(request, conf, given), kernel),
-    conf.ipMasq ? masquerade(id, given, kernel, undo) : undefined,
+    conf.ipMasq ? masquerade(id, given, isNew, kernel, undo) : undefined,
     conf.macspoofchk ? guard({ port: pair.host, mac: pair.podMac, label: pair.label }, kernel, undo) : undefined,
   ]);
   undo.commit();
@@ -187,7 +191,13 @@ function applyPod(request: Request, share: Partial<NamespaceState>, kernel: Kern
   return apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(share)), kernel, request.netns);
 }
 
-async function masquerade(id: AttachmentId, { ips }: Given, kernel: Kernel, undo: UndoStack): Promise<void> {
+async function masquerade(
+  id: AttachmentId,
+  { ips }: Given,
+  isNew: boolean,
+  kernel: Kernel,
+  undo: UndoStack,
+): Promise<void> {
   const prefixes = ips.map((ip) => ip.address);
   if (prefixes.length === 0) return;
   undo.push(() =>
@@ -197,7 +207,7 @@ async function masquerade(id: AttachmentId, { ips }: Given, kernel: Kernel, undo
       attachmentMark(id),
     ),
   );
-  await addMasquerade(kernel, prefixes, attachmentLabel(id));
+  await addMasquerade(kernel, prefixes, attachmentLabel(id), isNew);
 }
 
 async function guard(port: GuardedPort, kernel: Kernel, undo: UndoStack): Promise<void> {
@@ -208,10 +218,8 @@ async function guard(port: GuardedPort, kernel: Kernel, undo: UndoStack): Promis
 /** A flag of a configuration that need not be right any more: DEL works with what it can read. */
 const hasFlag = (request: Request, key: string): boolean => request.conf[key] === true;
 
-/** The addresses the attachment has: what its lease says, else what the runtime remembers, else what the container's link has. */
-async function heldBy(request: Request, machine: Machine, type: string): Promise<Address[]> {
-  const held = type === hostLocal.name ? heldAddresses(request) : [];
-  if (held.length > 0) return held;
+/** The addresses the attachment had: what the runtime remembers, else what the container's link has. */
+async function rememberedAddresses(request: Request, machine: Machine): Promise<Address[]> {
   try {
     const previous = readPrevResult(request.conf, request.cniVersion);
     if (previous) return previous.ips.map((ip) => ip.address.address);
@@ -223,16 +231,23 @@ async function heldBy(request: Request, machine: Machine, type: string): Promise
   return (found?.state.addresses ?? []).flatMap((a) => parsePrefix(a.address)?.address ?? []).filter(isGlobalUnicast);
 }
 
+/** Who holds the addresses' leases need not look whose masquerade it is; without a lease it may be another pod's by now. */
+async function endMasquerade(request: Request, machine: Machine, type: string): Promise<void> {
+  const leased = type === hostLocal.name ? heldAddresses(request) : [];
+  if (leased.length > 0) return removeOwnMasquerade(machine.kernel, leased);
+  const addresses = await rememberedAddresses(request, machine);
+  await removeMasquerade(machine.kernel, addresses, attachmentMark(idOf(request)));
+}
+
 /** Removes what is there; what is not is fine. Every step is tried before a failure is reported. */
 async function del(request: Request, machine: Machine): Promise<void> {
   const { kernel } = machine;
   const id = idOf(request);
   const type = ipamType(request);
   const host = hostVethName(id);
-  const addresses = type && hasFlag(request, 'ipMasq') ? await heldBy(request, machine, type) : [];
   const onHost = settle([
     removeVeth(kernel, host, request.netns, request.ifname),
-    addresses.length > 0 ? removeMasquerade(kernel, addresses, attachmentMark(id)) : undefined,
+    type && hasFlag(request, 'ipMasq') ? endMasquerade(request, machine, type) : undefined,
     hasFlag(request, 'macspoofchk') ? removeGuards(kernel, (port) => port === host) : undefined,
   ]);
   // the address is given back only when nothing here answers for it any more
@@ -246,6 +261,7 @@ const forward = async (type: string, request: Request, machine: Machine): Promis
 /** Everything ADD promised, compared with what is there; every difference is named. */
 async function check(request: Request, machine: Machine): Promise<void> {
   const conf = decodeBridgeConf(request);
+  requireNetns(request);
   if (conf.ipamType) await forward(conf.ipamType, request, machine);
   const previous = readPrevResult(request.conf, request.cniVersion);
   if (!previous)
@@ -350,7 +366,6 @@ async function status(request: Request, machine: Machine): Promise<void> {
 
 export const bridge: Plugin<Machine> = {
   name: 'bridge',
-  entersNetns: true,
   about: 'connects containers to a Linux bridge on the host',
   add,
   del,

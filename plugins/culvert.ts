@@ -5,17 +5,18 @@
  */
 
 import { apply } from '../src/apply/apply.ts';
-import { ensureBridge } from '../src/apply/bridge.ts';
+import { withBridge } from '../src/apply/bridge.ts';
 import { differences, pairProblems, readAll } from '../src/apply/check.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
 import { readPrevResult, readValidAttachments } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
-import type { Plugin } from '../src/cni/skel.ts';
+import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { IpConfig, Request, Result, Route } from '../src/cni/types.ts';
 import type { Problem } from '../src/errors.ts';
 import { CniError } from '../src/errors.ts';
+import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, equalAddress, formatAddress } from '../src/net/address.ts';
 import { macFrom } from '../src/net/mac.ts';
@@ -127,6 +128,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const notes: string[] = [];
   const conf = decodeCulvertConf(request, notes);
   for (const note of notes) machine.warn(`culvert: ${note}`);
+  requireNetns(request);
   const node = readNode(conf.nodeFile);
   await using undo = new UndoStack(machine);
 
@@ -137,11 +139,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
     conf.mac,
   );
   for (const sysctl of planForwarding(attachment.addresses.map((a) => a.address.family))) kernel.writeSysctl(sysctl);
-  const bridge =
-    node.attach === 'bridge'
-      ? { name: node.bridge, mac: await ensureBridge(kernel, bridgeNeed(node, attachment)) }
-      : undefined;
-  undo.push(await addVeth(kernel, attachment.onHost, {}));
+  const bridge = await attachHost(kernel, node, attachment, undo);
   const fresh: LinkState = { name: request.ifname, make: { kind: 'given' }, up: false };
   await apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(attachment.inPod)), kernel, request.netns);
   undo.commit();
@@ -157,6 +155,18 @@ async function add(request: Request, machine: Machine): Promise<Result> {
     routes: attachment.routes,
     dns: {},
   };
+}
+
+/** Makes the host's end; with `attach: bridge` the bridge as well, which is answered. */
+async function attachHost(kernel: Kernel, node: Node, attachment: Attachment, undo: UndoStack) {
+  if (node.attach === 'ptp') {
+    undo.push(await addVeth(kernel, attachment.onHost));
+    return undefined;
+  }
+  return withBridge(kernel, bridgeNeed(node, attachment), async ({ mac, changes }) => {
+    undo.push(await addVeth(kernel, attachment.onHost, { before: changes }));
+    return { name: node.bridge, mac };
+  });
 }
 
 const bridgeNeed = (node: Node, { ips }: Attachment) => ({
@@ -181,6 +191,7 @@ const nodeFileOf = (request: Request): string => {
 
 async function check(request: Request, machine: Machine): Promise<void> {
   const conf = decodeCulvertConf(request);
+  requireNetns(request);
   const node = readNode(conf.nodeFile);
   const previous = readPrevResult(request.conf, request.cniVersion);
   if (!previous)
@@ -229,7 +240,6 @@ async function status(request: Request): Promise<void> {
 
 export const culvert: Plugin<Machine> = {
   name: 'culvert',
-  entersNetns: true,
   about: 'attaches pods to the cluster network that "culvert agent" maintains',
   add,
   del,

@@ -3,7 +3,7 @@
 import { addressesOf, linksOf } from '../src/apply/read.ts';
 import { readPrevResult } from '../src/cni/conf.ts';
 import { code } from '../src/cni/error.ts';
-import type { Plugin } from '../src/cni/skel.ts';
+import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
 import { CniError } from '../src/errors.ts';
 import type { Machine } from '../src/kernel/machine.ts';
@@ -15,6 +15,7 @@ const name = 'lo';
 
 async function add(request: Request, machine: Machine): Promise<Result> {
   const previous = readPrevResult(request.conf, request.cniVersion);
+  requireNetns(request);
   const [shown = []] = await machine.kernel.show([`link set dev ${name} up`, `addr show dev ${name}`], request.netns);
   if (previous) return previous;
   const ips = addressesOf(shown).flatMap((a) => {
@@ -31,6 +32,7 @@ async function del(request: Request, machine: Machine): Promise<void> {
 }
 
 async function check(request: Request, machine: Machine): Promise<void> {
+  requireNetns(request);
   const [shown = []] = await machine.kernel.show([`addr show dev ${name}`], request.netns);
   if (linksOf(shown)[0]?.up) return;
   throw new CniError(
@@ -43,7 +45,6 @@ async function check(request: Request, machine: Machine): Promise<void> {
 /** Holds nothing outside the container: there is nothing to collect and nothing that could be unavailable. */
 export const loopback: Plugin<Machine> = {
   name: 'loopback',
-  entersNetns: true,
   about: 'brings the loopback interface of a container up',
   add,
   del,

@@ -15,6 +15,7 @@ import { type Io, runPlugin } from './cni/skel.ts';
 import { createExec } from './kernel/exec.ts';
 import { createKernel } from './kernel/kernel.ts';
 import type { Machine } from './kernel/machine.ts';
+import { rehearse } from './rehearse.ts';
 
 /** What the second bundle exports. */
 type Cli = (argv: string[], machine: Machine) => Promise<number>;
@@ -80,5 +81,9 @@ function die(error: unknown): void {
 
 const start = (): void => void main().catch(die);
 
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(start);
-else start();
+if (startupSnapshot.isBuildingSnapshot()) {
+  startupSnapshot.setDeserializeMainFunction(start);
+  void rehearse(plugins);
+} else {
+  start();
+}

@@ -1,4 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 /** Fast tests: pure functions and golden files. No root, no network. */
-export default defineConfig({ test: { include: ['test/unit/**/*.test.ts'], pool: 'threads' } });
+export default defineConfig({
+  test: {
+    include: ['test/unit/**/*.test.ts'],
+    pool: 'threads',
+    reporters: ['default', './test/support/tally.ts'],
+  },
+});

@@ -24,10 +24,10 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const reconciler = new Reconciler({ config, source, kernel, status, log });
   const watching: Task = {
     name: 'watch',
-    run: (signal) => untilAborted(signal, () => source.watch(reconciler.trigger, signal)),
+    run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
     notReady: () => undefined,
   };
-  const monitor = new Monitor(reconciler.trigger, () => reconciler.devices, log);
+  const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
   const tasks = [watching, monitor, reconciler];
   return [...tasks, new HttpServer(config.listen, status, tasks)];
 }

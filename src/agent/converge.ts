@@ -4,42 +4,56 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
 import type { ClusterView } from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
+import type { NamespaceState } from '../plan/host.ts';
 import { type NodePlan, type NodeSettings, planNode } from '../plan/node.ts';
+import type { HostFacts } from '../plan/underlay.ts';
 import { ownedState, type Printed, readHost, readTable } from './host.ts';
 import { applyInParts, type Failure } from './parts.ts';
 
+/** The host as last read, and what of ours is on it. */
+export interface Known {
+  readonly facts: HostFacts;
+  readonly owned: NamespaceState;
+}
+
 export interface Outlook {
+  readonly facts: HostFacts;
   readonly plan: NodePlan;
   /** What is missing from the kernel or too much in it; none when all is as planned. */
   readonly changes: readonly Change[];
 }
 
-/** Reads and compares; changes nothing. Throws PlanError, or CommandError when the host cannot be read. */
-export async function look(
-  view: ClusterView,
-  settings: NodeSettings,
-  kernel: Kernel,
-  printed: Printed = new Map(),
-): Promise<Outlook> {
+export interface LookOptions {
+  readonly view: ClusterView;
+  readonly settings: NodeSettings;
+  readonly kernel: Kernel;
+  /** Kept between looks by who looks more than once. */
+  readonly printed?: Printed;
+  /** What the host is like, when that is known: it is not read then. */
+  readonly known?: Known | undefined;
+}
+
+/** Compares and changes nothing. Throws PlanError, or CommandError when the host cannot be read. */
+export async function look({ view, settings, kernel, printed = new Map(), known }: LookOptions): Promise<Outlook> {
+  if (known) {
+    const plan = planNode(view, settings, known.facts);
+    return { facts: known.facts, plan, changes: diff(known.owned, plan.state) };
+  }
   const found = await readHost(kernel);
   const plan = planNode(view, settings, found.facts);
-  return { plan, changes: diff(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan.state) };
+  const changes = diff(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan.state);
+  return { facts: found.facts, plan, changes };
 }
 
 /** Makes the host as planned, in the network namespace of this process. Failures are what the kernel refused; the rest is made. */
-export async function converge(
-  view: ClusterView,
-  settings: NodeSettings,
-  kernel: Kernel,
-  printed: Printed = new Map(),
-): Promise<Outlook & { readonly failures: readonly Failure[] }> {
-  const outlook = await look(view, settings, kernel, printed);
-  const failures = await applyInParts(outlook.changes, kernel);
+export async function converge(options: LookOptions): Promise<Outlook & { readonly failures: readonly Failure[] }> {
+  const outlook = await look(options);
+  const failures = await applyInParts(outlook.changes, options.kernel);
   for (const change of outlook.changes) {
-    if (change.op !== 'replace-table') continue;
-    const text = await readTable(kernel);
-    if (text !== undefined) printed.clear();
-    if (text !== undefined) printed.set(change.table.text, normalise(text));
+    if (change.op !== 'replace-table' || !options.printed) continue;
+    const text = await readTable(options.kernel);
+    options.printed.clear();
+    if (text !== undefined) options.printed.set(change.table.text, normalise(text));
   }
   return { ...outlook, failures };
 }

@@ -13,7 +13,7 @@ async function run(args: string[], machine: Machine): Promise<number> {
   const notes: string[] = [];
   const config = readConfig(options.config, notes);
   const source = new FileSource(config.cluster.file);
-  const { plan, changes } = await look(source.read(), config, machine.kernel);
+  const { plan, changes } = await look({ view: source.read(), settings: config, kernel: machine.kernel });
   const problems = plan.problems.map((p) => p.text);
   for (const note of [...notes, ...source.notes]) machine.warn(note);
   if (options['json']) {

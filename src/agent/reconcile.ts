@@ -8,9 +8,8 @@ import { ConfigError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
-import type { NamespaceState } from '../plan/host.ts';
 import type { AgentConfig } from './config.ts';
-import { converge } from './converge.ts';
+import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
 import { type Log, Once } from './log.ts';
@@ -35,8 +34,10 @@ export class Reconciler implements Task {
   readonly #printed: Printed = new Map();
   #view: ClusterView | undefined;
   #sourceProblem: string | undefined;
+  #planProblems: string[] = [];
   #firewall: string[] = [];
-  #lastState: NamespaceState | undefined;
+  /** What the host is like since the last pass that went through; unknown after one that did not. */
+  #known: Known | undefined;
   #devices: ReadonlySet<string> = new Set();
 
   constructor(parts: ReconcilerParts) {
@@ -52,8 +53,11 @@ export class Reconciler implements Task {
     return this.#devices;
   }
 
-  /** Something may have changed. Calls within a few milliseconds are one. */
-  readonly trigger = (): void => this.#wake.soon();
+  /** The cluster source may have changed. */
+  readonly sourceChanged = (): void => this.#wake.soon('source');
+
+  /** The host may have changed. */
+  readonly hostChanged = (): void => this.#wake.soon('host');
 
   async run(signal: AbortSignal): Promise<void> {
     const resyncMs = this.#parts.config.resyncSeconds * 1000;
@@ -68,30 +72,43 @@ export class Reconciler implements Task {
 
   /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
   async #pass(): Promise<boolean> {
-    const { config, kernel, status, log } = this.#parts;
-    const started = performance.now();
+    const { status } = this.#parts;
     try {
       const view = this.#readView();
-      if (this.#wake.byTime) this.#firewall = await foreignForwardChains(kernel);
-      const done = await converge(view, config, kernel, this.#printed);
-      const { plan, changes, failures } = done;
-      const isRepair =
-        changes.length > 0 && this.#lastState !== undefined && diff(this.#lastState, plan.state).length === 0;
-      const ms = Math.round(performance.now() - started);
-      if (changes.length > 0) log('info', isRepair ? 'repaired' : 'applied', { changes: countOps(changes), ms });
-      status.passed(done, view.nodes.length, ms / 1000, isRepair);
-      this.#lastState = plan.state;
-      this.#devices = new Set(plan.devices);
-      const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
-      if (refused.length === 0) this.#finish(plan);
-      this.#report([...plan.problems.map((p) => p.text), ...refused]);
+      const refused = await this.#converge(view);
+      this.#report(refused);
       return refused.length === 0;
     } catch (error) {
       if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
+      this.#known = undefined;
       this.#devices = new Set(); // whatever happens may mend it
+      this.#planProblems = [];
       this.#report([(error as Error).message]);
       return false;
     }
+  }
+
+  /** Answers what the kernel refused, in words. */
+  async #converge(view: ClusterView): Promise<string[]> {
+    const { config, kernel, status, log } = this.#parts;
+    const { reasons } = this.#wake;
+    const started = performance.now();
+    if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
+    // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
+    const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
+    const done = await converge({ view, settings: config, kernel, printed: this.#printed, known });
+    const { plan, changes, failures, facts } = done;
+    const isRepair =
+      changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
+    const ms = Math.round(performance.now() - started);
+    if (changes.length > 0) log('info', isRepair ? 'repaired' : 'applied', { changes: countOps(changes), ms });
+    status.passed(done, view.nodes.length, ms / 1000, isRepair);
+    this.#known = failures.length === 0 ? { facts, owned: plan.state } : undefined;
+    this.#devices = new Set(plan.devices);
+    this.#planProblems = plan.problems.map((p) => p.text);
+    if (known) this.hostChanged();
+    if (failures.length === 0) this.#finish(plan);
+    return failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
   }
 
   /** The cluster as the source has it; while that is wrong, as it last was right. */
@@ -123,6 +140,7 @@ export class Reconciler implements Task {
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
       ...now,
+      ...this.#planProblems,
       ...this.#firewall,
       ...(other
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]

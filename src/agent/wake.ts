@@ -1,18 +1,20 @@
-/** When to look again: soon after a reason, else after some time. Many reasons in a row are one. */
+/** When to look again, and why: the cluster source changed, the host did, or simply time went by. Many reasons in a row are one. */
 
 import { pause } from './task.ts';
 
+export type Reason = 'source' | 'host' | 'time';
+
 /** Long enough for the lines of one change to arrive together. */
-const gatherMs = 10;
+const gatherMs = 5;
 
 export class Wake {
-  #reasons = 0;
+  #next = new Set<Reason>();
   #interrupt = new AbortController();
-  /** The last wait ended because time was up, not for a reason. */
-  byTime = true;
+  /** Why the last wait ended. At the start everything has to be looked at. */
+  reasons: ReadonlySet<Reason> = new Set<Reason>(['time']);
 
-  soon(): void {
-    this.#reasons++;
+  soon(reason: Reason): void {
+    this.#next.add(reason);
     this.#interrupt.abort();
   }
 
@@ -24,9 +26,10 @@ export class Wake {
   /** Waits for a reason (one that came since the last wait counts) or for `maxMs`. */
   async next(maxMs: number): Promise<void> {
     await pause(maxMs, this.#interrupt.signal);
-    this.byTime = this.#reasons === 0;
-    if (!this.byTime) await pause(gatherMs);
-    this.#reasons = 0;
+    if (this.#next.size > 0) await pause(gatherMs);
+    else this.#next.add('time');
+    this.reasons = this.#next;
+    this.#next = new Set();
     this.#interrupt = new AbortController();
   }
 }

@@ -19,25 +19,22 @@ export interface BridgeNeed extends Omit<BridgeShare, 'mac'> {
   forceAddress: boolean;
 }
 
-/**
- * Makes the bridge what is needed and answers its MAC. In the usual case, a bridge that runs and has the gateways' addresses,
- * getifaddrs tells and no program is started; what it cannot tell (promiscuity, filtering, a bridge at rest) is read.
- * Throws ConfigError when the name is another kind of link's or another address stands in the way.
- */
-export async function ensureBridge(kernel: Kernel, need: BridgeNeed): Promise<string> {
-  const running = need.promisc || need.vlanFiltering ? undefined : runningLink(need.name);
-  if (running && need.gateways.every((g) => running.addresses.includes(formatPrefix(g)))) return running.mac;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await makeBridge(kernel, need);
-    } catch (error) {
-      // another ADD made it at the same moment: look again
-      if (!(error instanceof CommandError && error.reason === 'exists') || attempt === 3) throw error;
-    }
-  }
+/** A bridge and what it lacks; the caller applies the changes together with its own. */
+export interface BridgeWork {
+  mac: string;
+  changes: Change[];
 }
 
-async function makeBridge(kernel: Kernel, need: BridgeNeed): Promise<string> {
+/**
+ * What the bridge lacks. In the usual case, a bridge that runs and has the gateways' addresses, getifaddrs tells that it lacks
+ * nothing and no program is started; what it cannot tell (promiscuity, filtering, a bridge at rest) is read.
+ * Throws ConfigError when the name is another kind of link's or another address stands in the way.
+ */
+export async function bridgeWork(kernel: Kernel, need: BridgeNeed): Promise<BridgeWork> {
+  const running = need.promisc || need.vlanFiltering ? undefined : runningLink(need.name);
+  if (running && need.gateways.every((g) => running.addresses.includes(formatPrefix(g)))) {
+    return { mac: running.mac, changes: [] };
+  }
   const found = await readLink(kernel, need.name);
   const link = found?.links[0];
   if (link && link.kindName !== 'bridge') {
@@ -45,17 +42,37 @@ async function makeBridge(kernel: Kernel, need: BridgeNeed): Promise<string> {
     throw new ConfigError([{ path: 'bridge', got, want: 'a bridge or a free name' }]);
   }
   const wanted = mergeStates(planBridge({ ...need, mac: macFrom(randomUUID()) }, link));
-  await applyGateways(kernel, found?.state ?? emptyState(), wanted, need);
-  return wanted.links[0]?.address ?? '';
+  return {
+    mac: wanted.links[0]?.address ?? '',
+    changes: gatewayChanges(found?.state ?? emptyState(), wanted, need),
+  };
 }
 
-/** Applies what a link with gateway addresses needs. Addresses in the way go first (forceAddress) or are the error. */
-async function applyGateways(
+/**
+ * Runs `work` with what the bridge lacks; again when another ADD makes the same bridge at the same moment.
+ */
+export async function withBridge<T>(
   kernel: Kernel,
+  need: BridgeNeed,
+  work: (bridge: BridgeWork) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const bridge = await bridgeWork(kernel, need);
+    try {
+      return await work(bridge);
+    } catch (error) {
+      const raced = error instanceof CommandError && error.reason === 'exists' && bridge.changes.length > 0;
+      if (!raced || attempt === 3) throw error;
+    }
+  }
+}
+
+/** What a link with gateway addresses lacks. Addresses in the way go first (forceAddress) or are the error. */
+function gatewayChanges(
   actual: NamespaceState,
   wanted: NamespaceState,
   need: { gateways: readonly Prefix[]; forceAddress: boolean },
-): Promise<void> {
+): Change[] {
   const existing = actual.addresses.flatMap((a) => parsePrefix(a.address) ?? []);
   const inTheWay = conflictingAddresses(existing, need.gateways);
   const name = wanted.links[0]?.name ?? '';
@@ -72,12 +89,7 @@ async function applyGateways(
   const changes = diff({ ...actual, addresses: actual.addresses.filter((a) => named.includes(a.address)) }, wanted);
   const isRemoval = (c: Change) => c.op === 'delete-address';
   // an IPv4 address that leaves takes younger ones of its prefix along: removals first
-  const order = [
-    ...changes.filter(isRemoval),
-    ...pinMac(actual.links[0], changes),
-    ...changes.filter((c) => !isRemoval(c)),
-  ];
-  await apply(order, kernel);
+  return [...changes.filter(isRemoval), ...pinMac(actual.links[0], changes), ...changes.filter((c) => !isRemoval(c))];
 }
 
 /** A bridge somebody else made takes its lowest port's MAC, unless its own is set once explicitly. */
@@ -120,6 +132,7 @@ export async function ensureVlanGateway(kernel: Kernel, need: VlanGatewayNeed): 
     addresses: need.gateways.map((g) => ({ dev: name, address: formatPrefix(g) })),
     vlans: found ? [] : planPortVlans(port, { ...need.vlans, trunk: [] }),
   });
-  await applyGateways(kernel, found?.state ?? { ...emptyState(), vlans: initialVlans(port) }, wanted, need);
+  const actual = found?.state ?? { ...emptyState(), vlans: initialVlans(port) };
+  await apply(gatewayChanges(actual, wanted, need), kernel);
   return { name, mac };
 }

@@ -2,29 +2,45 @@
 
 import { CommandError, type CommandReason } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { type Address, families, formatAddress, parseAddress } from '../net/address.ts';
+import { type Address, formatAddress, parseAddress } from '../net/address.ts';
 import type { Prefix } from '../net/prefix.ts';
-import { deleteMasquerade, mapOf, masqueradeBase, masqueradeElements, masqueradeTable } from '../plan/masquerade.ts';
+import {
+  createMasquerade,
+  deleteChains,
+  deleteMasquerade,
+  mapOf,
+  masqueradeBase,
+  masqueradeTable,
+} from '../plan/masquerade.ts';
 
 const failedWith = (error: unknown, reason: CommandReason): boolean =>
   error instanceof CommandError && error.reason === reason;
 
-/** Masquerades the addresses' traffic. The table and the prefix's chain are nearly always there, so they are made only on demand. */
-export async function addMasquerade(kernel: Kernel, addresses: readonly Prefix[], label: string): Promise<void> {
-  const elements = masqueradeElements(addresses, label);
+/**
+ * Masquerades the addresses' traffic. The table and the prefix's chain are nearly always there, so unless this is known to be a
+ * network's first pod they are made only when they are missed; an element that an earlier owner of the address left goes first.
+ * (Deleting costs ten times what adding does: the kernel waits for its readers. So nothing is deleted on the off chance.)
+ */
+export async function addMasquerade(
+  kernel: Kernel,
+  addresses: readonly Prefix[],
+  label: string,
+  isFirst: boolean,
+): Promise<void> {
+  const elements = createMasquerade(addresses, label);
+  const whole = masqueradeBase(addresses) + elements;
   try {
-    await kernel.nft(elements);
+    await kernel.nft(isFirst ? whole : elements);
   } catch (error) {
     if (failedWith(error, 'exists')) {
-      // an address that a network with another prefix left behind: its element sends elsewhere
       await deleteElements(
         kernel,
         addresses.map((p) => p.address),
       );
-    } else if (!failedWith(error, 'not-found')) {
+    } else if (!failedWith(error, 'not-found') || isFirst) {
       throw error;
     }
-    await kernel.nft(masqueradeBase(addresses) + elements);
+    await kernel.nft(whole);
   }
 }
 
@@ -77,23 +93,36 @@ export async function removeMasquerade(kernel: Kernel, addresses: readonly Addre
   );
 }
 
-/** Removes the addresses' elements without looking: for one who holds their leases. */
+/** Removes the addresses' elements without looking whose they are: for one who holds the addresses' leases. */
 export const removeOwnMasquerade = deleteElements;
 
-/** Removes every element whose comment does not please. Reads the maps whole: for GC, never for ADD or DEL. */
+/**
+ * Removes every element whose comment does not please, and the chains that then nobody is sent to.
+ * Reads the table whole: for GC, never for ADD or DEL.
+ */
 export async function sweepMasquerade(kernel: Kernel, keep: (comment: string) => boolean): Promise<void> {
-  const stale: Address[] = [];
-  for (const family of families) {
-    let shown = '';
-    try {
-      shown = await kernel.showNft(['list', 'map', ...masqueradeTable.split(' '), mapOf(family)]);
-    } catch (error) {
-      if (!failedWith(error, 'not-found')) throw error;
-    }
-    for (const [, text = '', comment = ''] of shown.matchAll(/([0-9a-f.:]+) comment "([^"]*)"/g)) {
-      const address = parseAddress(text);
-      if (address && !keep(comment)) stale.push(address);
-    }
+  let shown: string;
+  try {
+    shown = await kernel.showNft(['list', 'table', ...masqueradeTable.split(' ')]);
+  } catch (error) {
+    if (failedWith(error, 'not-found')) return;
+    throw error;
   }
-  await deleteElements(kernel, stale);
+  const elements = [...shown.matchAll(/([0-9a-f.:]+) comment "([^"]*)" : jump (\S+?),?\s/g)].map(
+    ([, text = '', comment = '', chain = '']) => ({ address: parseAddress(text), comment, chain }),
+  );
+  const [kept, stale] = [elements.filter((e) => keep(e.comment)), elements.filter((e) => !keep(e.comment))];
+  const used = new Set(kept.map((e) => e.chain));
+  const idle = [...shown.matchAll(/^\s*chain (to-\S+) /gm)].map(([, chain = '']) => chain).filter((c) => !used.has(c));
+  const script = deleteMasquerade(stale.flatMap((e) => e.address ?? [])) + deleteChains(idle);
+  try {
+    if (script !== '') await kernel.nft(script);
+  } catch (error) {
+    // an ADD or DEL came between: the next GC finds what is left
+    if (!failedWith(error, 'not-found') && !failedWith(error, 'busy')) throw error;
+    await deleteElements(
+      kernel,
+      stale.flatMap((e) => e.address ?? []),
+    );
+  }
 }

@@ -18,7 +18,9 @@ const list = (value: unknown): JsonObject[] => (Array.isArray(value) ? value.fil
 
 /** Leaves out what is undefined: state has no such fields. */
 function set<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): T {
-  return Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as T;
+  const out = {} as T;
+  for (const key in fields) if (fields[key] !== undefined) out[key] = fields[key];
+  return out;
 }
 
 function kindOf(info: JsonObject): LinkKind {

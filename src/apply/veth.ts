@@ -4,8 +4,9 @@ import { openSync } from 'node:fs';
 import { CommandError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { netnsState } from '../kernel/netns.ts';
-import { diff } from '../plan/diff.ts';
+import { type Change, diff } from '../plan/diff.ts';
 import { emptyState, type NamespaceState } from '../plan/host.ts';
+import { render } from '../plan/render.ts';
 import { apply } from './apply.ts';
 import { linksOf } from './read.ts';
 
@@ -21,21 +22,24 @@ export function batchPath(netns: string): string {
 const isGone = (error: unknown): boolean => error instanceof CommandError && error.reason === 'not-found';
 
 /**
- * Makes the host's share of an attachment, whose first link is the pair. Answers how to take it back. When the making fails
- * half-way the pair goes again, unless it was there before us: then the error says so and it is left alone.
+ * Makes the host's share of an attachment, whose first link is the pair, in one batch with the changes that must come before
+ * (the bridge, when it is missing). Answers how to take the pair back. When the making fails half-way the pair goes again,
+ * unless it was there before us: then the error says so and it is left alone.
  */
 export async function addVeth(
   kernel: Kernel,
   share: Partial<NamespaceState>,
-  actual: Partial<NamespaceState>,
+  { before = [], actual = {} }: { before?: readonly Change[]; actual?: Partial<NamespaceState> } = {},
 ): Promise<() => Promise<void>> {
   const name = share.links?.[0]?.name ?? '';
   const remove = () => deleteLink(kernel, name).then(() => {});
+  const changes = diff({ ...emptyState(), ...actual }, { ...emptyState(), ...share });
+  // the line of the batch that adds the pair: when it, or one before it, failed, there is nothing of ours to remove
+  const line = before.flatMap(render).filter((l) => l.program === 'ip').length + 1;
   try {
-    await apply(diff({ ...emptyState(), ...actual }, { ...emptyState(), ...share }), kernel);
+    await apply([...before, ...changes], kernel);
   } catch (error) {
-    // line 1 adds the pair: when that line failed there is nothing of ours
-    if (!(error instanceof CommandError && error.line === 1)) await remove();
+    if (!(error instanceof CommandError && error.line !== undefined && error.line <= line)) await remove();
     throw error;
   }
   return remove;
@@ -62,9 +66,22 @@ export async function removeVeth(kernel: Kernel, host: string, netns: string, if
   await deleteLink(kernel, ifname, netns);
 }
 
+/** Deletes links in one batch; one that goes meanwhile stops the batch, and then each is deleted by itself. */
+async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<void> {
+  try {
+    await kernel.ip(names.map((name) => `link delete dev ${name}`));
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    for (const name of names) await deleteLink(kernel, name);
+  }
+}
+
 /** GC: deletes the host ends that carry the network's mark but belong to nobody who counts. */
 export async function sweepVeths(kernel: Kernel, mark: string, keep: (label: string) => boolean): Promise<void> {
   const [shown = []] = await kernel.show(['link show type veth']);
   const doomed = linksOf(shown).filter((l) => l.alias?.startsWith(`${mark}:`) && !keep(l.alias));
-  await Promise.all(doomed.map((l) => deleteLink(kernel, l.name)));
+  await deleteLinks(
+    kernel,
+    doomed.map((l) => l.name),
+  );
 }

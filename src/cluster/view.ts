@@ -3,10 +3,18 @@
 import { z } from 'zod';
 import { isObject, show } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
-import { type Address, isGlobalUnicast, parseAddress } from '../net/address.ts';
+import { type Family, families, isGlobalUnicast, parseAddress } from '../net/address.ts';
 import { macFrom } from '../net/mac.ts';
-import { comparePrefix, contains, hasHostBits, lastAddress, type Prefix, parsePrefix } from '../net/prefix.ts';
-import { type ClusterNode, type ClusterView, nodeAddress, podCidr } from '../plan/cluster.ts';
+import { hasHostBits, parsePrefix } from '../net/prefix.ts';
+import {
+  addressOf,
+  type ClusterNode,
+  type ClusterView,
+  nodeAddress,
+  type PodCidr,
+  podCidr,
+  podCidrsOf,
+} from '../plan/cluster.ts';
 import { check, unknownKeys } from './document.ts';
 
 const wantName = 'a node name: letters, digits, "-", "." and "_", at most 253';
@@ -71,61 +79,63 @@ function duplicates(nodes: readonly ClusterNode[], keys: (node: ClusterNode) => 
 }
 
 interface Owned {
-  prefix: Prefix;
-  text: string;
+  pods: PodCidr;
   node: ClusterNode;
 }
 
-/** podCIDRs that share addresses: sorted, an overlap is always between neighbours. */
+const startOf = (o: Owned): bigint => o.pods.prefix.address.value;
+
+/** The podCIDRs of one family in the order of their addresses, the wider of two first. */
+const sortedOf = (nodes: readonly ClusterNode[], family: Family): Owned[] =>
+  nodes
+    .flatMap((node) => podCidrsOf(node, family).map((pods) => ({ pods, node })))
+    .sort((a, b) =>
+      startOf(a) === startOf(b) ? a.pods.prefix.length - b.pods.prefix.length : startOf(a) < startOf(b) ? -1 : 1,
+    );
+
+/** podCIDRs that share addresses: an overlap is always with the last one that was not inside another. */
 function overlapping(sorted: readonly Owned[]): Problem[] {
   const problems: Problem[] = [];
-  let widest: Owned | undefined;
+  let outer: Owned | undefined;
   for (const next of sorted) {
-    if (widest && contains(widest.prefix, next.prefix.address)) {
+    if (outer && startOf(next) <= outer.pods.last) {
       problems.push({
         path: 'nodes',
-        got: `podCIDR ${next.text} of "${next.node.name}" overlaps ${widest.text} of "${widest.node.name}"`,
+        got: `podCIDR ${next.pods.text} of "${next.node.name}" overlaps ${outer.pods.text} of "${outer.node.name}"`,
         want: 'podCIDRs that share no address',
       });
     } else {
-      widest = next;
+      outer = next;
     }
   }
   return problems;
 }
 
-/** The last of the sorted prefixes that does not begin after the address: the only one that can hold it. */
-function holder(sorted: readonly Owned[], address: Address): Owned | undefined {
+/** The podCIDR that holds an address: none but the last that does not begin after it. */
+function holder(sorted: readonly Owned[], value: bigint): Owned | undefined {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
     const mid = (low + high) >> 1;
-    const at = sorted[mid]!.prefix.address;
-    const after = at.family !== address.family ? at.family > address.family : at.value > address.value;
-    if (after) high = mid;
+    if (startOf(sorted[mid]!) > value) high = mid;
     else low = mid + 1;
   }
   const found = sorted[low - 1];
-  return found && found.prefix.address.family === address.family && address.value <= lastAddress(found.prefix).value
-    ? found
-    : undefined;
+  return found && value <= found.pods.last ? found : undefined;
 }
 
-function swallowed(nodes: readonly ClusterNode[], sorted: readonly Owned[]): Problem[] {
-  return nodes.flatMap((node) =>
-    node.addresses.flatMap(({ address, text }) => {
-      const pods = holder(sorted, address);
-      if (!pods) return [];
-      const got = `address ${text} of "${node.name}" lies in podCIDR ${pods.text} of "${pods.node.name}"`;
-      return [{ path: 'nodes', got, want: 'node addresses outside all podCIDRs' }];
-    }),
-  );
+/** Node addresses that would be reached as pods. */
+function swallowed(nodes: readonly ClusterNode[], sorted: readonly Owned[], family: Family): Problem[] {
+  return nodes.flatMap((node) => {
+    const own = addressOf(node, family);
+    const by = own && holder(sorted, own.address.value);
+    if (!by) return [];
+    const got = `address ${own.text} of "${node.name}" lies in podCIDR ${by.pods.text} of "${by.node.name}"`;
+    return [{ path: 'nodes', got, want: 'node addresses outside all podCIDRs' }];
+  });
 }
 
 function clashes(nodes: readonly ClusterNode[]): Problem[] {
-  const sorted = nodes
-    .flatMap((node) => node.podCIDRs.map((p) => ({ prefix: p.prefix, text: p.text, node })))
-    .sort((a, b) => comparePrefix(a.prefix, b.prefix));
   const names = duplicates(nodes, (n) => [`name "${n.name}"`], 'a name only once');
   const macs = duplicates(
     nodes,
@@ -135,8 +145,10 @@ function clashes(nodes: readonly ClusterNode[]): Problem[] {
   return [
     ...(names.length > 0 ? names : macs),
     ...duplicates(nodes, (n) => n.addresses.map((a) => `address ${a.text}`), 'an address only once'),
-    ...overlapping(sorted),
-    ...swallowed(nodes, sorted),
+    ...families.flatMap((family) => {
+      const sorted = sortedOf(nodes, family);
+      return [...overlapping(sorted), ...swallowed(nodes, sorted, family)];
+    }),
   ];
 }
 

@@ -19,8 +19,6 @@ export interface Plugin<Host> {
   readonly name: string;
   /** One sentence for people who start it by hand. */
   readonly about: string;
-  /** It configures the container's namespace: ADD and CHECK need one that is there. */
-  readonly entersNetns?: true;
   add(request: Request, host: Host): Promise<Result>;
   del(request: Request, host: Host): Promise<void>;
   check(request: Request, host: Host): Promise<void>;
@@ -58,8 +56,11 @@ function refuseOwnNamespace(request: Request): void {
   );
 }
 
-/** ADD into no namespace is the caller's mistake (4); CHECK of a container that is gone is answered with 3. */
-function requireNetns(request: Request): void {
+/**
+ * For plugins that configure the container's namespace. Throws CniError: 4 for ADD into no namespace, the caller's mistake; 3
+ * for CHECK of a container that is gone.
+ */
+export function requireNetns(request: Request): void {
   const state = netnsState(request.netns);
   if (state === 'namespace') return;
   const message = `CNI_NETNS: "${request.netns}" ${state === 'absent' ? 'does not exist' : 'is not a network namespace'}`;
@@ -70,7 +71,8 @@ function requireNetns(request: Request): void {
 function versionAnswer(io: Io): string {
   let asked = newestVersion;
   try {
-    asked = confVersion(parseConf(io.readStdin()));
+    const conf = parseConf(io.readStdin());
+    if (conf['cniVersion']) asked = confVersion(conf);
   } catch {
     // asked without a document, as by hand: answer in the newest version
   }
@@ -92,7 +94,6 @@ function readAll(io: Io): string {
 }
 
 async function dispatch<Host>(plugin: Plugin<Host>, request: Request, host: Host): Promise<string> {
-  if (plugin.entersNetns && (request.command === 'ADD' || request.command === 'CHECK')) requireNetns(request);
   switch (request.command) {
     case 'ADD':
       refuseOwnNamespace(request);

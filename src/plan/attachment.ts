@@ -51,8 +51,10 @@ function podSysctls({ ifname, addresses, duplicateAddressDetection: dad }: PodSh
 const scopes: Record<number, string> = { 0: 'global', 253: 'link', 254: 'host' };
 
 function podRoute(route: PodRoute, share: PodShare): RouteState {
-  const gateway = route.gw ?? share.gateways.get(route.dst.address.family);
   const scope = route.scope === undefined ? undefined : (scopes[route.scope] ?? String(route.scope));
+  // the kernel takes no next hop for what is said to be on the link itself
+  const direct = scope === 'link' || scope === 'host';
+  const gateway = route.gw ?? (direct ? undefined : share.gateways.get(route.dst.address.family));
   return {
     prefix: formatPrefix(networkOf(route.dst)),
     dev: share.ifname,

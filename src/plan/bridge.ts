@@ -29,8 +29,12 @@ export function planBridge(share: BridgeShare, found: LinkState | undefined): Pa
   return {
     links: [link],
     addresses: share.gateways.map((g) => ({ dev: share.name, address: formatPrefix(g) })),
-    // the host owns its routes: what pods advertise does not count
-    sysctls: [{ key: `net/ipv6/conf/${share.name}/accept_ra`, value: '0', optional: true }],
+    sysctls: [
+      // the host owns its routes: what pods advertise does not count
+      { key: `net/ipv6/conf/${share.name}/accept_ra`, value: '0', optional: true },
+      // until its link-local address is settled the host could not ask for a pod's MAC: a second or two for the first pod
+      { key: `net/ipv6/conf/${share.name}/accept_dad`, value: '0', optional: true },
+    ],
   };
 }
 

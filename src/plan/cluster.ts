@@ -1,7 +1,7 @@
 /** The cluster as the planners see it: nodes with their addresses and podCIDRs. Each value carries its text: printed once, used by every plan. */
 
 import { type Address, type Family, formatAddress } from '../net/address.ts';
-import { formatPrefix, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
+import { formatPrefix, lastAddress, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
 
 export interface NodeAddress {
   readonly address: Address;
@@ -13,6 +13,8 @@ export interface PodCidr {
   readonly text: string;
   /** Its network address, which the node's VTEP carries. */
   readonly first: string;
+  /** Its last address as a number: overlaps are looked for among thousands. */
+  readonly last: bigint;
 }
 
 export interface ClusterNode {
@@ -35,6 +37,7 @@ export const podCidr = (prefix: Prefix): PodCidr => ({
   prefix: networkOf(prefix),
   text: formatPrefix(networkOf(prefix)),
   first: formatAddress(networkAddress(prefix)),
+  last: lastAddress(prefix).value,
 });
 
 export const addressOf = (node: ClusterNode, family: Family): NodeAddress | undefined =>

@@ -49,6 +49,9 @@ function differing<T extends object>(actual: T, wanted: T, keys: readonly (keyof
   return keys.filter((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
 }
 
+const differs = <T extends object>(actual: T, wanted: T, keys: readonly (keyof T)[]): boolean =>
+  keys.some((key) => wanted[key] !== undefined && wanted[key] !== actual[key]);
+
 const linkAttributes = [
   'address',
   'mtu',
@@ -72,7 +75,7 @@ function needsRemake(actual: LinkState, wanted: LinkState): boolean {
   const w = wanted.make;
   if (w.kind === 'given' || a.kind === 'given') return false;
   if (a.kind === 'vxlan' && w.kind === 'vxlan') {
-    return differing(a, w, ['id', 'port', 'local', 'device']).length > 0;
+    return differs(a, w, ['id', 'port', 'local', 'device']);
   }
   if (a.kind === 'bridge' && w.kind === 'bridge') return false;
   return a.kind !== w.kind;
@@ -123,12 +126,14 @@ function diffList<T extends object>(
   compared: readonly (keyof T)[],
   falls: (item: T) => boolean,
 ): ListDiff<T> {
-  const left = new Map(actual.filter((item) => !falls(item)).map((item) => [key(item), item]));
+  const left = new Map<string, T>();
+  for (const item of actual) if (!falls(item)) left.set(key(item), item);
   const set: [T, T | undefined][] = [];
   for (const item of wanted) {
-    const old = left.get(key(item));
-    left.delete(key(item));
-    if (!old || differing(old, item, compared).length > 0) set.push([item, old]);
+    const k = key(item);
+    const old = left.get(k);
+    if (old) left.delete(k);
+    if (old !== item && (!old || differs(old, item, compared))) set.push([item, old]);
   }
   return { set, removed: [...left.values()] };
 }
@@ -142,6 +147,26 @@ function diffSysctls(actual: NamespaceState, wanted: NamespaceState): Change[] {
 
 const routeFields = ['dev', 'via', 'src', 'protocol', 'scope', 'mtuBytes', 'advmssBytes', 'onlink'] as const;
 
+/**
+ * Links that get addresses come up after them: what a kernel announces of an address (arp_notify), it announces when the link
+ * comes up.
+ */
+function splitUps(changes: readonly Change[], dressed: ReadonlySet<string>): { before: Change[]; ups: Change[] } {
+  const before: Change[] = [];
+  const ups: Change[] = [];
+  for (const change of changes) {
+    if (change.op !== 'set-link' || change.set.up !== true || !dressed.has(change.name)) {
+      before.push(change);
+      continue;
+    }
+    const { up, ...set } = change.set;
+    const { up: wasUp, ...was } = change.was ?? {};
+    if (Object.keys(set).length > 0) before.push({ ...change, set, was: change.was && was });
+    ups.push({ op: 'set-link', name: change.name, set: { up }, was: wasUp === undefined ? undefined : { up: wasUp } });
+  }
+  return { before, ups };
+}
+
 /** The changes that turn `actual` into `wanted`; none when nothing differs. `actual` holds only what is ours to remove. */
 export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const links = diffLinks(actual, wanted);
@@ -152,10 +177,12 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
   const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
   const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
+  const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
-    ...links.first,
+    ...before,
     ...diffSysctls(actual, wanted),
     ...addresses.set.map(([address]): Change => ({ op: 'add-address', address })),
+    ...ups,
     ...vlans.set.map(([vlan]): Change => ({ op: 'add-vlan', vlan })),
     ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
     ...fdb.set.map(([entry, was]): Change => ({ op: 'replace-fdb', fdb: entry, was })),

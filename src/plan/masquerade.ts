@@ -23,20 +23,16 @@ const multicast: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 /** The chain of a prefix: its text with what cannot stand in a name replaced; no two prefixes share one. */
 const chainOf = (network: Prefix): string => `to-${formatPrefix(network).replaceAll(/[:/]/g, '-')}`;
 
+/** An address's element in its family's map, with the label as comment. */
+const element = (prefix: Prefix, label: string): string =>
+  `element ${masqueradeTable} ${mapOf(prefix.address.family)} { ${formatAddress(prefix.address)} comment "${label}" : jump ${chainOf(networkOf(prefix))} }`;
+
 /**
- * Elements that make the addresses' traffic to the world outside their prefix masqueraded. The first line of each three makes
- * sure that the second finds something to delete, so that the third's comment is what stands there, whatever stood there before.
+ * Elements that have the addresses' traffic to the world outside their prefix masqueraded. `create` fails where one is there
+ * already: its comment would stay another's.
  */
-export function masqueradeElements(addresses: readonly Prefix[], label: string): string {
-  return addresses
-    .map((prefix) => {
-      const map = `element ${masqueradeTable} ${mapOf(prefix.address.family)}`;
-      const address = formatAddress(prefix.address);
-      const verdict = `jump ${chainOf(networkOf(prefix))}`;
-      return `add ${map} { ${address} : ${verdict} }\ndelete ${map} { ${address} }\nadd ${map} { ${address} comment "${label}" : ${verdict} }\n`;
-    })
-    .join('');
-}
+export const createMasquerade = (addresses: readonly Prefix[], label: string): string =>
+  addresses.map((prefix) => `create ${element(prefix, label)}\n`).join('');
 
 /** Table, maps and chains for those addresses; repeating it changes nothing. */
 export function masqueradeBase(addresses: readonly Prefix[]): string {
@@ -66,3 +62,7 @@ export function masqueradeBase(addresses: readonly Prefix[]): string {
 
 export const deleteMasquerade = (addresses: readonly Address[]): string =>
   addresses.map((a) => `delete element ${masqueradeTable} ${mapOf(a.family)} { ${formatAddress(a)} }\n`).join('');
+
+/** Chains of prefixes that no address is sent to any more. */
+export const deleteChains = (chains: readonly string[]): string =>
+  chains.map((chain) => `delete chain ${masqueradeTable} ${chain}\n`).join('');

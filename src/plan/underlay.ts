@@ -1,7 +1,7 @@
 /** The network below the pods: which of our interfaces leads to which node, straight over a link or through a router. */
 
-import { type Address, type Family, families, parseAddress } from '../net/address.ts';
-import { contains, overlaps, type Prefix, parsePrefix } from '../net/prefix.ts';
+import { type Address, type Family, families } from '../net/address.ts';
+import { lastAddress, networkAddress, overlaps, type Prefix, parsePrefix } from '../net/prefix.ts';
 import { type ClusterNode, PlanError } from './cluster.ts';
 import type { AddressState, LinkState, RouteState } from './host.ts';
 
@@ -31,8 +31,11 @@ export interface Underlay {
   wayTo(address: Address): Way | undefined;
 }
 
+/** A prefix as its first and last address: 5,000 nodes are looked up in here. */
 interface Hop {
   prefix: Prefix;
+  first: bigint;
+  last: bigint;
   way: Way;
 }
 
@@ -56,7 +59,8 @@ function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, nu
         return [];
       const mtuBytes = Math.min(mtus.get(route.dev) ?? 1500, route.mtuBytes ?? Number.POSITIVE_INFINITY);
       const way = { dev: route.dev, ...(route.via && { via: route.via }), mtuBytes };
-      return [{ prefix, way, metric: route.metric ?? 0 }];
+      const [first, last] = [networkAddress(prefix).value, lastAddress(prefix).value];
+      return [{ prefix, first, last, way, metric: route.metric ?? 0 }];
     })
     .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
 }
@@ -77,9 +81,6 @@ export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
   });
   return {
     own: new Map(ours),
-    wayTo: (address) => hops.get(address.family)!.find((h) => contains(h.prefix, address))?.way,
+    wayTo: ({ family, value }) => hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way,
   };
 }
-
-/** The address that a text as the kernel prints it stands for. */
-export const addressIn = (text: string): Address | undefined => parseAddress(text.split('/')[0]!);

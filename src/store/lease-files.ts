@@ -1,6 +1,7 @@
 /** The files of the lease store: what a lease says, and file operations with the errors that are part of the plan. */
 
 import { lstatSync, readdirSync, readFileSync, type Stats, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import { type Address, formatAddress, parseAddress } from '../net/address.ts';
 
@@ -61,6 +62,11 @@ export function list(folder: string): string[] {
   });
   return names;
 }
+
+export const leaseFile = (folder: string, address: Address): string => join(folder, formatAddress(address));
+
+/** The addresses leased in a network's folder. */
+export const leasedIn = (folder: string): Address[] => list(folder).flatMap((name) => leaseAddress(name) ?? []);
 
 /** What the filesystem refuses beyond the plan comes out as StoreError io; the system's text names call and file. */
 export function guarded<T>(work: () => T): T {

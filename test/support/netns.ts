@@ -31,9 +31,18 @@ export function run(argv: readonly string[], input?: string): string {
   return r.stdout;
 }
 
+/** A command line's words in a network namespace. */
+export const inside = (netns: string, line: string): string[] => [
+  'nsenter',
+  `--net=${netns}`,
+  '--',
+  ...line.split(' '),
+];
+
 export interface Call {
   plugin: string;
   command: string;
+  /** JSON, or text as it stands. */
   conf: unknown;
   containerId?: string;
   netns?: string;
@@ -41,6 +50,8 @@ export interface Call {
   args?: string;
   path?: string;
   env?: Record<string, string>;
+  /** The folder of the plugin itself, when not the suite under test. */
+  bin?: string;
 }
 
 export interface Answer extends Ran {
@@ -48,11 +59,29 @@ export interface Answer extends Ran {
   json: Record<string, unknown> | undefined;
 }
 
+/** The environment a runtime gives; what the call leaves out is not set at all. */
+function environment(c: Call): Record<string, string> {
+  const parameters: [string, string | undefined][] = [
+    ['CNI_COMMAND', c.command],
+    ['CNI_CONTAINERID', c.containerId],
+    ['CNI_NETNS', c.netns],
+    ['CNI_IFNAME', c.ifname],
+    ['CNI_ARGS', c.args],
+    ['CNI_PATH', c.path ?? binDir],
+  ];
+  return {
+    PATH: process.env['PATH'] ?? '',
+    ...Object.fromEntries(parameters.filter((p): p is [string, string] => p[1] !== undefined)),
+    ...c.env,
+  };
+}
+
 export class Host {
   readonly name: string;
   /** A folder for leases and other files of this machine. */
   readonly dir: string;
   readonly #pods = new Set<string>();
+  #made = 0;
 
   constructor(label = 'h') {
     this.name = `cvt-${label}-${randomBytes(3).toString('hex')}`;
@@ -67,17 +96,17 @@ export class Host {
 
   /** A command line in this machine's namespace, split at blanks. */
   exec(line: string, input?: string): string {
-    return run(['nsenter', `--net=${this.netns}`, '--', ...line.split(' ')], input);
+    return run(inside(this.netns, line), input);
   }
 
   try(line: string, input?: string): Ran {
-    const argv = ['nsenter', `--net=${this.netns}`, '--', ...line.split(' ')];
+    const argv = inside(this.netns, line);
     return ran(spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8', input }));
   }
 
   /** A new container namespace; answers its path. */
   pod(label = 'p'): string {
-    const name = `${this.name}-${label}${this.#pods.size}`;
+    const name = `${this.name}-${label}${this.#made++}`;
     run(['ip', 'netns', 'add', name]);
     this.#pods.add(name);
     return `/run/netns/${name}`;
@@ -89,22 +118,12 @@ export class Host {
     spawnSync('ip', ['netns', 'del', name]);
   }
 
-  /** Executes a plugin as a runtime does, in this machine's namespace. `conf` is JSON, or text as it stands. */
+  /** Executes a plugin as a runtime does, in this machine's namespace. */
   call(c: Call): Answer {
-    const env: Record<string, string> = {
-      PATH: process.env['PATH'] ?? '',
-      CNI_COMMAND: c.command,
-      CNI_PATH: c.path ?? binDir,
-      ...c.env,
-    };
-    if (c.containerId !== undefined) env['CNI_CONTAINERID'] = c.containerId;
-    if (c.netns !== undefined) env['CNI_NETNS'] = c.netns;
-    if (c.ifname !== undefined) env['CNI_IFNAME'] = c.ifname;
-    if (c.args !== undefined) env['CNI_ARGS'] = c.args;
     const input = typeof c.conf === 'string' ? c.conf : JSON.stringify(c.conf);
-    const r = ran(
-      spawnSync('nsenter', [`--net=${this.netns}`, '--', join(binDir, c.plugin)], { encoding: 'utf8', input, env }),
-    );
+    const argv = inside(this.netns, join(c.bin ?? binDir, c.plugin));
+    const options = { encoding: 'utf8', input, env: environment(c), timeout: 30_000 } as const;
+    const r = ran(spawnSync(argv[0]!, argv.slice(1), options));
     let json: Record<string, unknown> | undefined;
     try {
       json = JSON.parse(r.stdout) as Record<string, unknown>;

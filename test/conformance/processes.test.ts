@@ -1,0 +1,79 @@
+/** How many programs one execution starts: what a pod waits for. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect } from 'vitest';
+import { attach, dualStack } from '../support/bridge.ts';
+import { itOurs } from '../support/case.ts';
+import { lease } from '../support/ipam.ts';
+import { binDir } from '../support/netns.ts';
+import { fine, Pod, resultOf } from '../support/pod.ts';
+
+/**
+ * Program executions below the plugin's own, by the kernel's account: strace stands where nsenter would call the plugin.
+ * One that replaces itself in a chain of exec (nsenter → sh → ip) is one child, so children are counted by clone as well.
+ */
+function traced(pod: Pod, command: string, conf: unknown = pod.conf): { programs: string[]; children: number } {
+  const log = join(pod.host.dir, `trace-${command}`);
+  const wrapper = ['strace', '-f', '-qq', '-e', 'trace=execve,clone,clone3,vfork,fork', '-e', 'signal=none', '-o', log];
+  const plugin = join(binDir, String(pod.conf['type']));
+  const environment = [
+    `CNI_COMMAND=${command}`,
+    `CNI_CONTAINERID=${pod.id}`,
+    `CNI_NETNS=${pod.netns}`,
+    'CNI_IFNAME=eth0',
+    `CNI_PATH=${binDir}`,
+  ];
+  const stdout = pod.host.exec([...wrapper, 'env', ...environment, plugin].join(' '), JSON.stringify(conf));
+  expect(stdout === '' || JSON.parse(stdout)).toBeTruthy();
+  const lines = readFileSync(log, 'utf8').split('\n');
+  const executed = lines
+    .filter((l) => l.includes('execve(') && / = 0$/.test(l))
+    .map((l) => l.match(/execve\("([^"]*)"/)![1]!);
+  const pids = new Set(lines.filter((l) => l.includes('execve(') && / = 0$/.test(l)).map((l) => l.split(' ')[0]));
+  return { programs: executed.slice(2), children: pids.size - 1 };
+}
+
+const keys = { isDefaultGateway: true, ipMasq: true };
+
+describe('children of one execution', () => {
+  itOurs('of bridge with host-local and masquerade: at most four on ADD, four on DEL', ({ host }) => {
+    attach(host, keys, { ipam: dualStack }).add();
+    const pod = attach(host, keys, { ipam: dualStack });
+    const add = traced(pod, 'ADD');
+    expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
+    const del = traced(pod, 'DEL');
+    expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of the first ADD, which makes the bridge: at most four', ({ host }) => {
+    const add = traced(attach(host, keys, { ipam: dualStack }), 'ADD');
+    expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of CHECK: at most four', ({ host }) => {
+    const pod = attach(host, keys, { ipam: dualStack });
+    const prevResult = resultOf(pod.call('ADD'));
+    const check = traced(pod, 'CHECK', { ...pod.conf, prevResult });
+    expect(check.children, check.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of GC: at most four', ({ host }) => {
+    const pod = attach(host, keys, { ipam: dualStack });
+    pod.add();
+    const collected = traced(pod, 'GC');
+    expect(collected.children, collected.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of loopback: one on ADD, one on DEL', ({ host }) => {
+    const pod = new Pod(host, { cniVersion: '1.1.0', name: 'lo', type: 'loopback' });
+    expect(traced(pod, 'ADD').children).toBe(1);
+    expect(traced(pod, 'DEL').children).toBe(1);
+  });
+
+  itOurs('of host-local by itself: none', ({ host }) => {
+    const pod = lease(host, { subnet: '10.1.2.0/24' });
+    expect(traced(pod, 'ADD').programs).toEqual([]);
+    fine(pod.call('DEL'));
+  });
+});

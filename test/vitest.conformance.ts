@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config';
+
+/**
+ * Black-box tests over the exec protocol: root, the real kernel. CULVERT_BIN names the folder of another suite to run the same
+ * cases on it; the cases that go beyond the reference plugins are then left out.
+ */
+export default defineConfig({
+  test: {
+    include: ['test/conformance/**/*.test.ts'],
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ['default', './test/support/tally.ts'],
+  },
+});
