@@ -6,6 +6,7 @@
  *   pod eth0 ── veth5e6f7a8b ┴ cni0 (gateway address) ── routing, masquerade ── the host's links
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { apply } from '../src/apply/apply.ts';
 import { ensureVlanGateway, initialVlans, withBridge } from '../src/apply/bridge.ts';
 import { readLink } from '../src/apply/check.ts';
@@ -112,7 +113,10 @@ function applyPod(request: Request, share: Partial<NamespaceState>, kernel: Kern
   return apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(share)), kernel, request.netns);
 }
 
-/** Runs beside the links: it needs only the addresses. A bridge at rest has no pod yet, so its table is probably not there. */
+/**
+ * Runs beside the links, needing only the addresses, but starts after them: the pod waits longest for its links.
+ * A bridge at rest has no pod yet, so the table is probably not there.
+ */
 async function masquerade(
   request: Request,
   conf: BridgeConf,
@@ -122,6 +126,7 @@ async function masquerade(
 ): Promise<void> {
   const prefixes = ips.map((ip) => ip.address);
   if (prefixes.length === 0) return;
+  await nextTurn();
   const id = idOf(request);
   const addresses = prefixes.map((p) => p.address);
   undo.push(() => removeMasquerade(kernel, addresses, attachmentMark(id)));
