@@ -64,13 +64,16 @@ const agent = z
   });
 
 const podCount = 'how many pods (0 to 100), or a list of their names';
-const pods = z.union([z.int().min(0).max(100), z.array(hostName)], want(podCount));
+const pods = z.union(
+  [z.int(podCount).min(0, podCount).max(100, podCount), z.array(hostName, want(podCount))],
+  want(podCount),
+);
 
 const route = object({ to: prefix, via: z.string(want('the address of the next hop')) });
 
 export const topologySchema = object({
   families: z
-    .array(z.literal([4, 6]), want('a list of 4, 6 or both'))
+    .array(z.literal([4, 6], want('4 or 6')), want('a list of 4, 6 or both'))
     .min(1, 'a list of 4, 6 or both')
     .optional(),
   segments: named(

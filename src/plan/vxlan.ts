@@ -7,6 +7,7 @@
  */
 
 import { type Family, families } from '../net/address.ts';
+import { linkLocalOf } from '../net/mac.ts';
 import { addressOf, type ClusterNode, type ClusterView, PlanError, podCidrsOf } from './cluster.ts';
 import { type FdbState, type NamespaceState, type NeighbourState, type RouteState, routeProtocol } from './host.ts';
 import type { HostFacts } from './underlay.ts';
@@ -79,11 +80,20 @@ export interface TunnelState {
   fdb: FdbState[];
 }
 
+/**
+ * The next hop of a node's routes, its VTEP. In IPv6 it is the link-local address: the kernel refuses a next hop that a route over
+ * another device covers at that moment, and the node's own podCIDR does when it was routed plainly until now.
+ */
+const vtepAddress = (node: ClusterNode, family: Family): string | undefined => {
+  const first = podCidrsOf(node, family)[0]?.first;
+  return first !== undefined && family === 6 ? linkLocalOf(node.mac) : first;
+};
+
 /** One remote node through the tunnel, for the given families of pods. */
 export function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family, out: TunnelState): void {
   for (const family of pods) {
     const podCIDRs = podCidrsOf(node, family);
-    const via = podCIDRs[0]?.first;
+    const via = vtepAddress(node, family);
     if (via === undefined) continue;
     out.neighbours.push({ dev: vxlanDevice, address: via, mac: node.mac });
     for (const p of podCIDRs) {

@@ -1,13 +1,13 @@
 /** The configuration of `bridge`: every key of the reference plugin 1.9.1, checked. */
 
-import { protocolKeys } from '../src/cni/conf.ts';
-import { readArgs } from '../src/cni/env.ts';
-import type { Dns, Request } from '../src/cni/types.ts';
-import { decodeDns } from '../src/cni/version.ts';
-import { Fields, show } from '../src/decode.ts';
-import { ConfigError } from '../src/errors.ts';
-import { parseMac } from '../src/net/mac.ts';
-import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../src/net/name.ts';
+import { protocolKeys } from '../../src/cni/conf.ts';
+import { readArgs } from '../../src/cni/env.ts';
+import type { Dns, Request } from '../../src/cni/types.ts';
+import { decodeDns } from '../../src/cni/version.ts';
+import { Fields, show } from '../../src/decode.ts';
+import { ConfigError } from '../../src/errors.ts';
+import { parseMac } from '../../src/net/mac.ts';
+import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../../src/net/name.ts';
 
 export interface BridgeConf {
   bridge: string;
