@@ -60,6 +60,13 @@ export function createExec(onCommand: (line: string) => void = () => {}): Exec {
   };
 }
 
+/** iproute2 names a batch's failed line by its number only: the line itself tells which link or route it was. */
+const withFailedLine = (stderr: string, stdin = ''): string =>
+  stderr.replace(
+    /^Command failed -:(\d+)$/m,
+    (text, n: string) => `${text}: ${stdin.split('\n')[Number(n) - 1] ?? ''}`,
+  );
+
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
@@ -77,7 +84,8 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   });
   child.on('close', (exitCode, signal) => {
     if (exitCode === 0) return resolve(Buffer.concat(out).toString());
-    const stderr = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
+    const said = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
+    const stderr = withFailedLine(said, options.stdin);
     reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
   });
   child.stdin?.on('error', () => {}); // it ended without reading everything; its exit code tells

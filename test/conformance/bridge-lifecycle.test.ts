@@ -51,6 +51,12 @@ describe('ADD', () => {
     expect(veths(host)).toEqual([]);
   });
 
+  itOurs('with an interface name that the container has says which', ({ host }) => {
+    const pod = attach(host, keys);
+    pod.exec('ip link add eth0 type veth peer name other');
+    expect(failureOf(pod.call('ADD')).msg).toContain('eth0');
+  });
+
   it('twice for one attachment fails and the first goes on working', ({ host }) => {
     const pod = attach(host, keys);
     pod.add();
