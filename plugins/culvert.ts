@@ -37,7 +37,7 @@ import {
   type Node,
   podRanges,
   readNode,
-} from './culvert-conf.ts';
+} from './culvert/conf.ts';
 
 /** An attachment as planned: both ends' shares, from what the node is and what the pod was leased. */
 interface Attachment {

@@ -13,12 +13,13 @@ export const interfaceNameRule = 'an interface name: 1 to 15 bytes without blank
 
 /**
  * dev_valid_name() of the kernel (not empty, ".", ".."; no slash, colon or white space) and a little stricter: "%" would be a
- * pattern to the kernel, and quotes, backslash and "#" mean something in a batch file of iproute2.
+ * pattern to the kernel, and quotes, backslash and "#" mean something in a batch file of iproute2. Text that was no UTF-8 holds
+ * U+FFFD or half a surrogate pair by now: the link would carry another name than was asked for.
  */
 export function isInterfaceName(name: string): boolean {
   if (name === '.' || name === '..' || name === '') return false;
   if (Buffer.byteLength(name) > maxInterfaceName) return false;
-  return !/[/:%#"'\\\s\u0000-\u001f\u007f\u0085]/u.test(name);
+  return name.isWellFormed() && !/[/:%#"'\\\s\u0000-\u001f\u007f\u0085\ufffd]/u.test(name);
 }
 
 /** The first `length` hexadecimal digits of the seed's SHA-256. */
