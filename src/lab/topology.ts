@@ -3,6 +3,7 @@
  * file leaves open is numbered in the order of the file, so the same file always gives the same lab.
  */
 
+import { check } from '../cluster/document.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
 import { addressAfter, type Family, formatAddress, parseAddress } from '../net/address.ts';
@@ -15,7 +16,7 @@ import {
   type Prefix,
   parsePrefix,
 } from '../net/prefix.ts';
-import { problemsOf, type TopologyFile, topologySchema } from './schema.ts';
+import { type TopologyFile, topologySchema } from './schema.ts';
 
 export interface Segment {
   name: string;
@@ -240,8 +241,5 @@ function withSettings(document: unknown, overrides: AgentSettings): unknown {
  * Throws ConfigError with every wrong field.
  */
 export function decodeTopology(document: unknown, overrides: AgentSettings = {}): Topology {
-  const whole = withSettings(document, overrides);
-  const parsed = topologySchema.safeParse(whole);
-  if (!parsed.success) throw new ConfigError(problemsOf(parsed.error, whole));
-  return build(parsed.data);
+  return build(check(topologySchema, withSettings(document, overrides)));
 }

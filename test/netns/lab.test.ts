@@ -48,7 +48,8 @@ const addressesOf = (s: Status, pod: string) => s.nodes.flatMap((n) => n.pods).f
 const pathsOf = (s: Status, from: string) => s.paths.filter((p) => p.from === from).map((p) => `${p.to} ${p.path}`);
 
 async function expectPing(from: string, address: string): Promise<void> {
-  const ran = await lab('exec', from, '--', 'ping', '-n', '-c1', '-W2', address);
+  const ping = ['ping', '-n', '-c1', '-W2', address];
+  const ran = await execa('nsenter', [`--net=/run/netns/${name}.${from}`, '--', ...ping], { reject: false });
   expect(`${from} > ${address}: ${ran.stdout}`).toContain(' 0% packet loss');
 }
 

@@ -97,11 +97,11 @@ const one = { segments: ['lan'], nodes: { n: { segments: ['lan'] } } };
 
 describe('decodeTopology()', () => {
   const wrong: [string, unknown, string][] = [
-    ['no mapping', [], 'topology: got [], want a mapping'],
+    ['no mapping', [], 'document: got [], want a mapping'],
     [
       'an unknown key',
       { ...one, node: {} },
-      'topology: got "node", want no other keys than families, segments, nodes, routers, outside, agent',
+      'document: got "node", want no other keys than families, segments, nodes, routers, outside, agent',
     ],
     [
       'an unknown key of a node',
