@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/unit/**/*.test.ts'],
-    pool: 'threads',
+    pool: 'threads', testTimeout: 30_000,
     reporters: ['default', './test/support/tally.ts'],
   },
 });
