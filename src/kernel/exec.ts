@@ -4,7 +4,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError, type CommandReason } from '../errors.ts';
 
@@ -22,13 +22,24 @@ const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin'
 
 const found = new Map<string, string>();
 
+/** Whether a file is this very executable by another name: with our folder on PATH, `bridge` is our plugin and not iproute2's. */
+function isOurselves(file: Stats): boolean {
+  const own = statSync(process.execPath, { throwIfNoEntry: false });
+  return own !== undefined && file.ino === own.ino && file.dev === own.dev;
+}
+
+function isProgram(file: string): boolean {
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found !== undefined && !isOurselves(found);
+}
+
 /** The program's file: looked up once, in PATH and then where Linux keeps its tools (kubelet may pass no PATH at all). */
 function programFile(name: string): string {
   if (name.includes('/')) return name;
   const known = found.get(name);
   if (known) return known;
   const dirs = [...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/')), ...defaultDirs];
-  const file = dirs.map((dir) => join(dir, name)).find((candidate) => existsSync(candidate));
+  const file = dirs.map((dir) => join(dir, name)).find(isProgram);
   if (file) found.set(name, file);
   return file ?? name;
 }

@@ -33,6 +33,11 @@ describe('ADD', () => {
     expect(link(host, 'br0')?.linkinfo).toMatchObject({ info_data: { forward_delay: 700 } });
   });
 
+  it('on several missing bridges gives each a MAC address of its own', ({ host }) => {
+    for (const bridge of ['br0', 'br1']) attach(host, { bridge }, { ipam: undefined }).add();
+    expect(link(host, 'br0')?.address).not.toBe(link(host, 'br1')?.address);
+  });
+
   it('on a link that is no bridge fails and leaves it alone', ({ host }) => {
     host.exec('ip link add br0 type veth peer name other');
     const pod = attach(host, keys);
