@@ -11,18 +11,17 @@ import {
   podCidrsOf,
 } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
-import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
+import {
+  type FdbState,
+  mergeStates,
+  type NamespaceState,
+  type NeighbourState,
+  type RouteState,
+  type SysctlState,
+} from './host.ts';
 import { type BehindRouter, planRoutes, routedWay, sharedLink } from './routed.ts';
 import { type HostFacts, readUnderlay, type Underlay, type Way } from './underlay.ts';
-import {
-  linkInTheWay,
-  planTunnel,
-  planVtep,
-  type TunnelState,
-  underlayFamily,
-  type VxlanSettings,
-  vxlanOverheadBytes,
-} from './vxlan.ts';
+import { linkInTheWay, planTunnel, planVtep, underlayFamily, type VxlanSettings, vxlanOverheadBytes } from './vxlan.ts';
 
 export interface NodeSettings {
   readonly node: string;
@@ -46,7 +45,10 @@ export interface NodePlan {
 }
 
 /** What the paths to the other nodes add up to. */
-interface Paths extends TunnelState {
+interface Paths {
+  routes: RouteState[];
+  neighbours: NeighbourState[];
+  fdb: FdbState[];
   problems: PlanProblem[];
   /** Nodes' addresses that may see pods' own addresses. */
   unmasked: NodeAddress[];
@@ -108,7 +110,10 @@ function vxlanPaths({ own, others, underlay, settings }: Context, family: Family
     const direct = settings.sameSubnet === 'direct' ? pods.filter((f) => links.includes(f)) : [];
     const tunnelled = pods.filter((f) => !direct.includes(f));
     for (const f of direct) routePlainly(paths, node, f, sharedLink(underlay, node, f)!);
-    planTunnel(node, tunnelled, family, paths);
+    const tunnel = planTunnel(node, tunnelled, family);
+    paths.routes.push(...tunnel.routes);
+    paths.neighbours.push(...tunnel.neighbours);
+    paths.fdb.push(...tunnel.fdb);
     const way = underlay.wayTo(addressOf(node, family)!.address);
     if (!way) paths.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
     else if (tunnelled.length > 0) paths.mtuBytes = Math.min(paths.mtuBytes, way.mtuBytes - overhead);
