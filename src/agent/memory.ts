@@ -1,6 +1,6 @@
 /**
  * Gives memory back. The agent idles nearly always, and V8 collects garbage when it needs room, not when there is time:
- * 5,000 nodes read once would keep three times the memory that they need (docs/benchmarks.md).
+ * 5,000 nodes read once would keep three times the memory that they need.
  */
 
 import { setFlagsFromString } from 'node:v8';
