@@ -6,11 +6,13 @@
  *   pod eth0 ── veth5e6f7a8b ┴ cni0 (gateway address) ── routing, masquerade ── the host's links
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { apply } from '../src/apply/apply.ts';
 import { ensureVlanGateway, initialVlans, withBridge } from '../src/apply/bridge.ts';
 import { readLink } from '../src/apply/check.ts';
 import { removeGuards } from '../src/apply/macspoofchk.ts';
 import { addMasquerade, removeMasquerade, removeOwnMasquerade, sweepMasquerade } from '../src/apply/masquerade.ts';
+import { forgetReference } from '../src/apply/other-suite.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, removeVeth, sweepVeths } from '../src/apply/veth.ts';
@@ -112,7 +114,10 @@ function applyPod(request: Request, share: Partial<NamespaceState>, kernel: Kern
   return apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(share)), kernel, request.netns);
 }
 
-/** Runs beside the links: it needs only the addresses. A bridge at rest has no pod yet, so its table is probably not there. */
+/**
+ * Runs beside the links, needing only the addresses, but starts after them: the pod waits longest for its links.
+ * A bridge at rest has no pod yet, so the table is probably not there.
+ */
 async function masquerade(
   request: Request,
   conf: BridgeConf,
@@ -122,6 +127,7 @@ async function masquerade(
 ): Promise<void> {
   const prefixes = ips.map((ip) => ip.address);
   if (prefixes.length === 0) return;
+  await nextTurn();
   const id = idOf(request);
   const addresses = prefixes.map((p) => p.address);
   undo.push(() => removeMasquerade(kernel, addresses, attachmentMark(id)));
@@ -157,6 +163,12 @@ async function endMasquerade(request: Request, machine: Machine, type: string): 
   await removeMasquerade(machine.kernel, addresses, attachmentMark(idOf(request)));
 }
 
+async function removeLinks(request: Request, { kernel, exec }: Machine): Promise<void> {
+  const id = idOf(request);
+  const maker = await removeVeth(kernel, hostVethName(id), request.netns, request.ifname);
+  if (maker === 'foreign' && hasFlag(request, 'ipMasq')) await forgetReference(exec, id);
+}
+
 /** Removes what is there; what is not is fine. Every step is tried before a failure is reported. */
 async function del(request: Request, machine: Machine): Promise<void> {
   const { kernel } = machine;
@@ -164,7 +176,7 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const type = ipamType(request);
   const host = hostVethName(id);
   const onHost = settle([
-    removeVeth(kernel, host, request.netns, request.ifname),
+    removeLinks(request, machine),
     type && hasFlag(request, 'ipMasq') ? endMasquerade(request, machine, type) : undefined,
     hasFlag(request, 'macspoofchk') ? removeGuards(kernel, (port) => port === host) : undefined,
   ]);
@@ -178,14 +190,14 @@ const forward = async (type: string, request: Request, machine: Machine): Promis
 
 /** Frees what belongs to attachments that are not in the list any more: leases, host ends, masquerade, guards. */
 async function gc(request: Request, machine: Machine): Promise<void> {
-  const valid = readValidAttachments(request.conf);
-  const marks = new Set(valid.map((v) => attachmentMark({ network: request.name, ...v })));
+  const valid = readValidAttachments(request.conf).map((v) => ({ network: request.name, ...v }));
+  const marks = new Set(valid.map(attachmentMark));
   const mark = networkMark(request.name);
   const keep = (label: string): boolean => !label.startsWith(`${mark}:`) || marks.has(label.split(' ')[0] ?? '');
   const type = ipamType(request);
   const { kernel } = machine;
   await settle([
-    sweepVeths(kernel, mark, keep),
+    sweepVeths(kernel, request.name, valid),
     sweepMasquerade(kernel, keep),
     hasFlag(request, 'macspoofchk') ? removeGuards(kernel, (_port, label) => !keep(label)) : undefined,
     type ? forward(type, request, machine) : undefined,

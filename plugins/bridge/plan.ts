@@ -5,8 +5,7 @@ import { batchPath } from '../../src/apply/veth.ts';
 import { code } from '../../src/cni/error.ts';
 import type { IpConfig, Request, Result, Route } from '../../src/cni/types.ts';
 import { CniError } from '../../src/errors.ts';
-import { macFrom } from '../../src/net/mac.ts';
-import { attachmentLabel, hostVethName, macSeed } from '../../src/net/name.ts';
+import { attachmentLabel, hostMac, hostVethName, podMac } from '../../src/net/name.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import { type PortVlans, planPod, type VethPair, withDefaultRoutes } from '../../src/plan/attachment.ts';
 import { firstAddress, gatewayPrefixes, gatewaysByFamily } from '../../src/plan/bridge.ts';
@@ -82,9 +81,9 @@ export function pairOf(request: Request, conf: BridgeConf): VethPair {
   const id = idOf(request);
   return {
     host: hostVethName(id),
-    hostMac: macFrom(macSeed(id, 'host')),
+    hostMac: hostMac(id),
     pod: request.ifname,
-    podMac: conf.mac ?? macFrom(macSeed(id, 'pod')),
+    podMac: conf.mac ?? podMac(id),
     netns: batchPath(request.netns),
     mtu: conf.mtu,
     label: attachmentLabel(id),

@@ -1,7 +1,7 @@
 /** Ethernet addresses: checked, printed in lower case, and derived from names so that every side can compute them. */
 
 import { createHash } from 'node:crypto';
-import { formatAddress, parseAddress } from './address.ts';
+import type { Address } from './address.ts';
 
 const text = /^[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}$/;
 
@@ -20,10 +20,9 @@ export function macFrom(seed: string): string {
   return [...octets].map((o) => o.toString(16).padStart(2, '0')).join(':');
 }
 
-/** The IPv6 link-local address that an interface with this MAC address has (modified EUI-64, RFC 4291 appendix A). */
-export function linkLocalOf(mac: string): string {
+/** The IPv6 link-local address that belongs to an Ethernet address (RFC 4291 appendix A: modified EUI-64). */
+export function linkLocalFrom(mac: string): Address {
   const octets = mac.split(':').map((o) => Number.parseInt(o, 16));
-  const [a, b, c, d, e, f] = octets as [number, number, number, number, number, number];
-  const groups = [((a ^ 0x02) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f];
-  return formatAddress(parseAddress(`fe80::${groups.map((g) => g.toString(16)).join(':')}`)!);
+  const id = [octets[0]! ^ 0x02, ...octets.slice(1, 3), 0xff, 0xfe, ...octets.slice(3)];
+  return { family: 6, value: id.reduce((value, o) => (value << 8n) | BigInt(o), 0n) | (0xfe80n << 112n) };
 }

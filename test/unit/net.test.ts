@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatAddress, parseAddress } from '../../src/net/address.ts';
-import { linkLocalOf } from '../../src/net/mac.ts';
+import { linkLocalFrom } from '../../src/net/mac.ts';
 import { aggregate, formatPrefix, parsePrefix } from '../../src/net/prefix.ts';
 
 describe('parseAddress()', () => {
@@ -53,11 +53,11 @@ describe('aggregate()', () => {
   });
 });
 
-describe('linkLocalOf()', () => {
+describe('linkLocalFrom()', () => {
   it.each([
     ['02:00:00:00:00:01', 'fe80::ff:fe00:1'],
     ['be:ef:12:34:56:78', 'fe80::bcef:12ff:fe34:5678'],
   ])('makes %s %s', (mac, address) => {
-    expect(linkLocalOf(mac)).toBe(address);
+    expect(formatAddress(linkLocalFrom(mac))).toBe(address);
   });
 });
