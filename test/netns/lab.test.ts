@@ -200,13 +200,22 @@ describe('culvert lab after a crash', () => {
 });
 
 describe('culvert lab demo', () => {
-  it.each([300, 2500])('leaves nothing and fails when it is interrupted after %d ms', async (afterMs) => {
-    const child = execa(join(binDir, 'culvert'), labArgs(['demo', threeNodes, '--checks']), { reject: false });
-    await sleep(afterMs);
-    child.kill('SIGINT');
+  const demo = () => execa(join(binDir, 'culvert'), labArgs(['demo', threeNodes, '--checks']), { reject: false });
+  const left = () => [namespaces(), processes(), existsSync(join(stateDir, name))];
+
+  it.each(['the network', 'attached'])('leaves nothing when it is interrupted after saying "%s"', async (words) => {
+    const child = demo();
+    child.stdout.on('data', (text) => String(text).includes(words) && child.kill('SIGINT'));
     const { exitCode, stdout } = await child;
-    expect([exitCode, namespaces(), processes(), existsSync(join(stateDir, name))]).toEqual([1, [], [], false]);
+    expect([exitCode, ...left()]).toEqual([1, [], [], false]);
     expect(stdout).toContain('✗ the demo ran to its end: got interrupted; want no error');
+  });
+
+  it('leaves nothing when its reader goes away', async () => {
+    const child = demo();
+    child.stdout.on('data', (text) => String(text).includes('attached') && child.stdout.destroy());
+    const { exitCode } = await child;
+    expect([exitCode, ...left()]).toEqual([1, [], [], false]);
   });
 });
 
