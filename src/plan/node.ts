@@ -162,6 +162,15 @@ function withoutForeign(routes: RouteState[], facts: HostFacts, problems: PlanPr
   });
 }
 
+/**
+ * Over a shared link a pod's packet to a node comes plain, and the node's answer goes through its tunnel: the uplink must not
+ * insist on answering by itself. Loose (2) still drops what has no way back at all.
+ */
+const loosened = (underlay: Underlay, facts: HostFacts): SysctlState[] =>
+  [...new Set([...underlay.own.values()].map((way) => way.dev))]
+    .filter((dev) => facts.strict.includes(dev))
+    .map((dev) => ({ key: `net/ipv4/conf/${dev}/rp_filter`, value: '2' }));
+
 interface ModePlan {
   paths: Paths;
   vtep: Partial<NamespaceState>;
@@ -176,7 +185,8 @@ function planOverlay(context: Context, family: Family, facts: HostFacts): ModePl
   const paths = vxlanPaths(context, family);
   const possible = Math.min(paths.mtuBytes, local.mtuBytes - vxlanOverheadBytes[family]);
   const mtuBytes = checkMtu(settings.mtu, possible, paths.problems);
-  return { paths, vtep: planVtep(own, settings.vxlan, local, mtuBytes, facts), mtuBytes };
+  const vtep = planVtep(own, settings.vxlan, local, mtuBytes, facts);
+  return { paths, vtep: { ...vtep, sysctls: [...(vtep.sysctls ?? []), ...loosened(underlay, facts)] }, mtuBytes };
 }
 
 function planRouted(context: Context): ModePlan {
