@@ -19,8 +19,7 @@ import { CniError } from '../src/errors.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, equalAddress, formatAddress } from '../src/net/address.ts';
-import { macFrom } from '../src/net/mac.ts';
-import { attachmentLabel, attachmentMark, hostVethName, macSeed, networkMark } from '../src/net/name.ts';
+import { attachmentLabel, hostMac, hostVethName, podMac } from '../src/net/name.ts';
 import { defaultPrefix, formatPrefix, hostPrefix, type Prefix } from '../src/net/prefix.ts';
 import { formatRangeSet, rangeOf } from '../src/net/range.ts';
 import { planForwarding, planPod, planVeth } from '../src/plan/attachment.ts';
@@ -37,7 +36,7 @@ import {
   type Node,
   podRanges,
   readNode,
-} from './culvert-conf.ts';
+} from './culvert/conf.ts';
 
 /** An attachment as planned: both ends' shares, from what the node is and what the pod was leased. */
 interface Attachment {
@@ -53,19 +52,19 @@ interface Attachment {
 
 const idOf = (r: Request) => ({ network: r.name, containerId: r.containerId, ifname: r.ifname });
 
-/** Plans the attachment of leased addresses (with their podCIDR's length). `podMac` is the address asked for, if any. */
+/** Plans the attachment of leased addresses (with their podCIDR's length). `mac` is the address asked for, if any. */
 function plan(
   request: Request,
   node: Node,
   leased: readonly { address: Prefix; gateway: Address }[],
-  podMac?: string,
+  mac?: string,
 ): Attachment {
   const id = idOf(request);
   const routed = node.attach === 'ptp';
   const ends = {
     host: hostVethName(id),
-    hostMac: macFrom(macSeed(id, 'host')),
-    podMac: podMac ?? macFrom(macSeed(id, 'pod')),
+    hostMac: hostMac(id),
+    podMac: mac ?? podMac(id),
   };
   const ips = leased.map(({ address, gateway }) =>
     routed
@@ -220,11 +219,9 @@ async function check(request: Request, machine: Machine): Promise<void> {
 }
 
 async function gc(request: Request, machine: Machine): Promise<void> {
-  const valid = readValidAttachments(request.conf);
-  const marks = new Set(valid.map((v) => attachmentMark({ network: request.name, ...v })));
+  const valid = readValidAttachments(request.conf).map((v) => ({ network: request.name, ...v }));
   const keys = new Set(valid.map((v) => `${v.containerId}\0${v.ifname}`));
-  const veths = sweepVeths(machine.kernel, networkMark(request.name), (label) => marks.has(label.split(' ')[0] ?? ''));
-  await settle([veths]);
+  await sweepVeths(machine.kernel, request.name, valid);
   new Leases(leaseDir(nodeFileOf(request)), request.name).sweep((o) => keys.has(`${o.containerId}\0${o.ifname}`));
 }
 

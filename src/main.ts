@@ -12,19 +12,11 @@ import { startupSnapshot } from 'node:v8';
 import vm from 'node:vm';
 import { plugins } from '../plugins/plugins.ts';
 import { type Io, runPlugin } from './cni/skel.ts';
-import { createExec } from './kernel/exec.ts';
-import { createKernel } from './kernel/kernel.ts';
-import type { Machine } from './kernel/machine.ts';
+import { createMachine } from './kernel/machine.ts';
 import { rehearse } from './rehearse.ts';
 
 /** What the second bundle exports. */
-type Cli = (argv: string[], machine: Machine) => Promise<number>;
-
-function createMachine(): Machine {
-  const warn = (text: string) => void writeSync(2, `culvert: ${text.trimEnd()}\n`);
-  const exec = createExec(process.env['CULVERT_LOG'] === 'debug' ? warn : undefined);
-  return { exec, kernel: createKernel(exec), executable: process.execPath, warn };
-}
+type Cli = (argv: string[]) => Promise<number>;
 
 function createIo(): Io {
   return {
@@ -58,12 +50,11 @@ async function loadCli(): Promise<Cli> {
 
 async function main(): Promise<void> {
   const called = basename(process.env['CULVERT_CALLED_AS'] ?? process.argv0);
-  const machine = createMachine();
   const asPlugin = called !== 'culvert' || process.env['CNI_COMMAND'] !== undefined;
   const plugin = asPlugin ? plugins.get(called) : undefined;
-  if (plugin) process.exit(await runPlugin(plugin, machine, createIo()));
+  if (plugin) process.exit(await runPlugin(plugin, createMachine(), createIo()));
   const cli = await loadCli();
-  process.exitCode = await cli(process.argv.slice(2), machine);
+  process.exitCode = await cli(process.argv.slice(2));
 }
 
 /** Whatever escapes is a bug, and still the runtime must read an error object. */

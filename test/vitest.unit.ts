@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/unit/**/*.test.ts'],
     pool: 'threads',
+    testTimeout: 30_000,
     reporters: ['default', './test/support/tally.ts'],
   },
 });

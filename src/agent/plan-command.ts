@@ -2,6 +2,8 @@
 
 import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode } from '../command.ts';
+import { createExec } from '../kernel/exec.ts';
+import { createKernel } from '../kernel/kernel.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { asCommand, render } from '../plan/render.ts';
 import { defaultConfigFile, readConfigOption } from './agent.ts';
@@ -12,8 +14,9 @@ async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
   const notes: string[] = [];
   const config = readConfig(options.config, notes);
+  const kernel = createKernel(createExec());
   const source = new FileSource(config.cluster.file);
-  const { plan, changes } = await look({ view: source.read(), settings: config, kernel: machine.kernel });
+  const { plan, changes } = await look({ view: source.read(), settings: config, kernel });
   const problems = plan.problems.map((p) => p.text);
   for (const note of [...notes, ...source.notes]) machine.warn(note);
   if (options['json']) {

@@ -41,7 +41,7 @@ export async function bridgeWork(kernel: Kernel, need: BridgeNeed): Promise<Brid
     const got = `"${need.name}", which already exists but is not a bridge (${link.kindName || 'a hardware'} link)`;
     throw new ConfigError([{ path: 'bridge', got, want: 'a bridge or a free name' }]);
   }
-  const wanted = mergeStates(planBridge({ ...need, mac: macFrom(randomUUID()) }, link));
+  const wanted = mergeStates(planBridge({ ...need, mac: randomMac() }, link));
   return {
     mac: wanted.links[0]?.address ?? '',
     changes: gatewayChanges(found?.state ?? emptyState(), wanted, need),
@@ -66,6 +66,12 @@ export async function withBridge<T>(
     }
   }
 }
+
+/**
+ * A MAC address for a link that outlives its pods. The entropy that Node keeps in store would be the start-up snapshot's: every
+ * process on every node would make the same address.
+ */
+const randomMac = (): string => macFrom(randomUUID({ disableEntropyCache: true }));
 
 /** What a link with gateway addresses lacks. Addresses in the way go first (forceAddress) or are the error. */
 function gatewayChanges(
@@ -117,7 +123,7 @@ export async function ensureVlanGateway(kernel: Kernel, need: VlanGatewayNeed): 
   const name = vlanGatewayName(need.bridge, need.vlans.vlan);
   const found = await readLink(kernel, name);
   const port = `vg${hash(name, 8)}`;
-  const mac = found?.links[0]?.address ?? macFrom(randomUUID());
+  const mac = found?.links[0]?.address ?? randomMac();
   const mtu = need.mtu ? { mtu: need.mtu } : {};
   const gateway: LinkState = {
     name,

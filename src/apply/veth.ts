@@ -4,6 +4,7 @@ import { openSync } from 'node:fs';
 import { CommandError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { netnsState } from '../kernel/netns.ts';
+import { type AttachmentId, hostVethName, isHostEnd, networkMark } from '../net/name.ts';
 import { type Change, diff } from '../plan/diff.ts';
 import { emptyState, type NamespaceState } from '../plan/host.ts';
 import { render } from '../plan/render.ts';
@@ -58,12 +59,17 @@ export async function deleteLink(kernel: Kernel, name: string, netns?: string): 
 
 /**
  * Removes an attachment's pair: by the host end's name, which we can compute, or, for pairs of another suite's making, by the
- * container's end. What is gone already is fine.
+ * container's end. What is gone already is fine. Answers who had made it.
  */
-export async function removeVeth(kernel: Kernel, host: string, netns: string, ifname: string): Promise<void> {
-  if (await deleteLink(kernel, host)) return;
-  if (netns === '' || netnsState(netns) !== 'namespace') return;
-  await deleteLink(kernel, ifname, netns);
+export async function removeVeth(
+  kernel: Kernel,
+  host: string,
+  netns: string,
+  ifname: string,
+): Promise<'ours' | 'foreign' | 'absent'> {
+  if (await deleteLink(kernel, host)) return 'ours';
+  if (netns === '' || netnsState(netns) !== 'namespace') return 'absent';
+  return (await deleteLink(kernel, ifname, netns)) ? 'foreign' : 'absent';
 }
 
 /** Deletes links in one batch; one that goes meanwhile stops the batch, and then each is deleted by itself. */
@@ -76,10 +82,14 @@ async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<vo
   }
 }
 
-/** GC: deletes the host ends that carry the network's mark but belong to nobody who counts. */
-export async function sweepVeths(kernel: Kernel, mark: string, keep: (label: string) => boolean): Promise<void> {
+/** GC: deletes the host ends of a network that belong to no attachment that counts. */
+export async function sweepVeths(kernel: Kernel, network: string, valid: readonly AttachmentId[]): Promise<void> {
+  const keep = new Set(valid.map(hostVethName));
+  const mark = networkMark(network);
   const [shown = []] = await kernel.show(['link show type veth']);
-  const doomed = linksOf(shown).filter((l) => l.alias?.startsWith(`${mark}:`) && !keep(l.alias));
+  const doomed = linksOf(shown)
+    .filter((l) => l.alias?.startsWith(`${mark}:`) || (!l.alias && isHostEnd(network, l.name, l.address)))
+    .filter((l) => !keep.has(l.name));
   await deleteLinks(
     kernel,
     doomed.map((l) => l.name),

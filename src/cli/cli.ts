@@ -3,7 +3,7 @@
 import { agent } from '../agent/agent.ts';
 import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
-import type { Machine } from '../kernel/machine.ts';
+import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
 import { version } from './version.ts';
 
@@ -15,8 +15,11 @@ function overview(): string {
   return `culvert ${version}: pod networking between Linux nodes, overlaid or routed\n\nusage: culvert COMMAND [OPTION ...]\n\n${lines.join('\n')}\n\nculvert COMMAND --help tells more of one.\n`;
 }
 
-/** Runs a command line (without the program's name) and answers the exit code. */
-export async function main(argv: string[], machine: Machine): Promise<number> {
+/**
+ * Runs a command line (without the program's name) and answers the exit code. The machine is made here: one of the other
+ * bundle would throw that bundle's error classes, which nobody here would know.
+ */
+export async function main(argv: string[]): Promise<number> {
   const [name, ...args] = argv;
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(overview());
@@ -38,7 +41,7 @@ export async function main(argv: string[], machine: Machine): Promise<number> {
     return exitCode.fine;
   }
   try {
-    return await command.run(args, machine);
+    return await command.run(args, createMachine());
   } catch (error) {
     if (error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS')) {
       process.stderr.write(`culvert ${name}: ${(error as Error).message}\n\n${command.help.trimEnd()}\n`);

@@ -13,6 +13,12 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value);
 }
 
+/** What an issue is about: a value, or keys that are wrong themselves. */
+function foundIn(value: unknown, issue: z.core.$ZodIssue): unknown {
+  if (issue.code === 'unrecognized_keys') return issue.keys.join(', ');
+  return issue.code === 'invalid_key' ? issue.path.at(-1) : valueAt(value, issue.path);
+}
+
 /** The value as the schema types it; throws ConfigError naming every wrong field. A schema's messages say what was expected. */
 export function check<T>(schema: z.ZodType<T>, value: unknown, path = ''): T {
   const result = schema.safeParse(value);
@@ -22,8 +28,8 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, path = ''): T {
       const at = formatPath(issue.path);
       return {
         path: `${path}${path && at && !at.startsWith('[') ? '.' : ''}${at}` || 'document',
-        got: show(valueAt(value, issue.path)),
-        want: issue.message,
+        got: show(foundIn(value, issue)),
+        want: (issue.code === 'invalid_key' && issue.issues[0]?.message) || issue.message,
       };
     }),
   );

@@ -3,8 +3,8 @@
 import { z } from 'zod';
 import { isObject, show } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
-import { type Family, families, isGlobalUnicast, parseAddress } from '../net/address.ts';
-import { macFrom } from '../net/mac.ts';
+import { type Family, families, formatAddress, isGlobalUnicast, parseAddress } from '../net/address.ts';
+import { linkLocalFrom, macFrom } from '../net/mac.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 import {
   addressOf,
@@ -38,22 +38,27 @@ const atMostOnePerFamily = (texts: readonly string[]): boolean => {
   return new Set(families).size === families.length;
 };
 
-const nodeSchema = z.object({
-  name: z.string(wantName).regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/, wantName),
-  addresses: z
-    .array(z.string(wantAddress).refine(isNodeAddress, wantAddress), 'a list of addresses')
-    .min(1, 'at least one address')
-    .refine(atMostOnePerFamily, 'at most one IPv4 and one IPv6 address'),
-  podCIDRs: z
-    .array(z.string(wantPrefix).refine(isPodCidr, wantPrefix), 'a list of networks')
-    .min(1, 'at least one network'),
-});
+const nodeSchema = z.object(
+  {
+    name: z.string(wantName).regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/, wantName),
+    addresses: z
+      .array(z.string(wantAddress).refine(isNodeAddress, wantAddress), 'a list of addresses')
+      .min(1, 'at least one address')
+      .refine(atMostOnePerFamily, 'at most one IPv4 and one IPv6 address'),
+    podCIDRs: z
+      .array(z.string(wantPrefix).refine(isPodCidr, wantPrefix), 'a list of networks')
+      .min(1, 'at least one network'),
+  },
+  'an object with name, addresses and podCIDRs',
+);
 
 function decodeNode(value: unknown, path: string): ClusterNode {
   const { name, addresses, podCIDRs } = check(nodeSchema, value, path);
+  const mac = macFrom(`vtep\0${name}`);
   return {
     name,
-    mac: macFrom(`vtep\0${name}`),
+    mac,
+    linkLocal: formatAddress(linkLocalFrom(mac)),
     addresses: addresses.map((a) => nodeAddress(parseAddress(a)!)),
     podCIDRs: podCIDRs.map((p) => podCidr(parsePrefix(p)!)),
   };

@@ -4,7 +4,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError, type CommandReason } from '../errors.ts';
 
@@ -22,13 +22,24 @@ const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin'
 
 const found = new Map<string, string>();
 
+/** Whether a file is this very executable by another name: with our folder on PATH, `bridge` is our plugin and not iproute2's. */
+function isOurselves(file: Stats): boolean {
+  const own = statSync(process.execPath, { throwIfNoEntry: false });
+  return own !== undefined && file.ino === own.ino && file.dev === own.dev;
+}
+
+function isProgram(file: string): boolean {
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found !== undefined && !isOurselves(found);
+}
+
 /** The program's file: looked up once, in PATH and then where Linux keeps its tools (kubelet may pass no PATH at all). */
 function programFile(name: string): string {
   if (name.includes('/')) return name;
   const known = found.get(name);
   if (known) return known;
   const dirs = [...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/')), ...defaultDirs];
-  const file = dirs.map((dir) => join(dir, name)).find((candidate) => existsSync(candidate));
+  const file = dirs.map((dir) => join(dir, name)).find(isProgram);
   if (file) found.set(name, file);
   return file ?? name;
 }
@@ -60,6 +71,13 @@ export function createExec(onCommand: (line: string) => void = () => {}): Exec {
   };
 }
 
+/** iproute2 names a batch's failed line by its number only: the line itself tells which link or route it was. */
+const withFailedLine = (stderr: string, stdin = ''): string =>
+  stderr.replace(
+    /^Command failed -:(\d+)$/m,
+    (text, n: string) => `${text}: ${stdin.split('\n')[Number(n) - 1] ?? ''}`,
+  );
+
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
@@ -77,7 +95,8 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   });
   child.on('close', (exitCode, signal) => {
     if (exitCode === 0) return resolve(Buffer.concat(out).toString());
-    const stderr = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
+    const said = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
+    const stderr = withFailedLine(said, options.stdin);
     reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
   });
   child.stdin?.on('error', () => {}); // it ended without reading everything; its exit code tells

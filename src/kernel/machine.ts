@@ -1,7 +1,8 @@
 /** What a program of ours works on: the kernel, its own executable, and a place for remarks. */
 
-import type { Exec } from './exec.ts';
-import type { Kernel } from './kernel.ts';
+import { writeSync } from 'node:fs';
+import { createExec, type Exec } from './exec.ts';
+import { createKernel, type Kernel } from './kernel.ts';
 
 export interface Machine {
   readonly exec: Exec;
@@ -10,4 +11,11 @@ export interface Machine {
   readonly executable: string;
   /** One line for people, on standard error. */
   warn(text: string): void;
+}
+
+/** The machine this process runs on. CULVERT_LOG=debug prints every command line that is run. */
+export function createMachine(): Machine {
+  const warn = (text: string) => void writeSync(2, `culvert: ${text.trimEnd()}\n`);
+  const exec = createExec(process.env['CULVERT_LOG'] === 'debug' ? warn : undefined);
+  return { exec, kernel: createKernel(exec), executable: process.execPath, warn };
 }

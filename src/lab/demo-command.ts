@@ -5,7 +5,11 @@ import { exitCode, UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { Demo } from './demo.ts';
 import type { Paint } from './demo-report.ts';
+import { abandonedLabs } from './lab.ts';
 import { labOptions, openLab, readTopologyFile } from './open.ts';
+import { defaultStateDir } from './place.ts';
+
+const demoPrefix = 'culvert-demo-';
 
 const options = {
   ...labOptions,
@@ -32,7 +36,10 @@ export async function runDemo(args: string[], machine: Machine): Promise<number>
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
   const [file, ...extra] = positionals;
   if (file === undefined || extra.length > 0) throw new UsageError('demo: want one topology FILE');
-  const lab = openLab({ ...values, name: values.name ?? 'culvert-demo' }, machine);
+  const { state = defaultStateDir } = values;
+  // one of its own for each run, so that two can go side by side; what killed ones left goes first
+  const lab = openLab({ ...values, name: values.name ?? `${demoPrefix}${process.pid}` }, machine);
+  for (const name of abandonedLabs(demoPrefix, state)) await openLab({ ...values, name }, machine).down();
   const demo = new Demo(
     lab,
     {

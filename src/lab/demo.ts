@@ -87,9 +87,10 @@ export class Demo {
 
   /** Answers whether every check held. Whatever happens, the lab is gone afterwards. */
   async run(): Promise<boolean> {
+    using _held = this.#lab.hold();
     let failure: unknown;
     try {
-      await this.#lab.down(); // what a killed demo left
+      await this.#lab.down(); // what there was of that name
       await this.#story();
     } catch (error) {
       failure = error;

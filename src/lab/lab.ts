@@ -3,23 +3,17 @@
  * `down` removes whatever carries the lab's name.
  */
 
-import { existsSync, linkSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { agentProcess, clusterYaml, ensureAgent, readIfThere, writeIfChanged } from './agents.ts';
+import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
-import { Place } from './place.ts';
+import { netnsDir, Place } from './place.ts';
 import { Pods } from './pods.ts';
-import {
-  commandLineOf,
-  endProcesses,
-  isAlive,
-  isInNamespace,
-  type ProcessId,
-  processesOf,
-  processOf,
-} from './process.ts';
+import { commandLineOf, endProcesses, isInNamespace, type ProcessId, processesOf, processOf } from './process.ts';
+import { hostName } from './schema.ts';
 import { type AgentSettings, decodeTopology, type Topology } from './topology.ts';
 import { wire } from './wiring.ts';
 
@@ -49,6 +43,7 @@ export class Lab {
   readonly place: Place;
   readonly #binDir: string | undefined;
   readonly #machine: Machine;
+  #isHeld = false;
 
   constructor(options: LabOptions, machine: Machine) {
     this.place = new Place(options.name, options.stateDir);
@@ -81,7 +76,7 @@ export class Lab {
     const topology = decodeTopology(document, overrides);
     const executable = join(this.binDir, 'culvert');
     mkdirSync(this.place.dir, { recursive: true });
-    using _lock = lock(this.place);
+    using _lock = this.#lock();
     writeIfChanged(this.place.topologyJson, `${JSON.stringify({ document, overrides } satisfies Saved)}\n`);
     const wiring = wire(topology, this.place.lab);
     await this.#clear(topology, [...wiring.hosts, ...topology.nodes.flatMap((n) => n.pods)]);
@@ -121,8 +116,7 @@ export class Lab {
   }
 
   #nodeDirs(): string[] {
-    const dir = dirname(this.place.node('any').dir);
-    return existsSync(dir) ? readdirSync(dir) : [];
+    return readIfDir(dirname(this.place.node('any').dir));
   }
 
   #agents(): (ProcessId & { node: string })[] {
@@ -152,17 +146,44 @@ export class Lab {
     return [...marked, ...[...pids].flatMap((pid) => processOf(pid) ?? [])];
   }
 
+  /** Keeps everybody else from changing the lab until it is disposed of. Throws an Error when somebody else does. */
+  hold(): Disposable {
+    const held = takeLock(this.place.lock, `lab ${this.place.lab}`);
+    this.#isHeld = true;
+    return {
+      [Symbol.dispose]: () => {
+        this.#isHeld = false;
+        held[Symbol.dispose]();
+        removeIfEmpty(dirname(this.place.dir));
+      },
+    };
+  }
+
+  #lock(): Disposable {
+    return this.#isHeld ? { [Symbol.dispose]: () => {} } : this.hold();
+  }
+
   async down(): Promise<Removed> {
+    using _lock = this.#lock();
     const hadFiles = existsSync(this.place.dir);
-    using _lock = hadFiles ? lock(this.place) : undefined;
     const processes = await endProcesses(await this.#processes());
     const hosts = listNamespaces(this.place);
     for (const host of hosts) await removeNamespace(this.place, host, this.#machine);
     rmSync(this.place.dir, { recursive: true, force: true });
-    removeIfEmpty(dirname(this.place.dir));
     return { namespaces: hosts.length, processes, hadFiles };
   }
 }
+
+/** Labs whose names begin so, that have namespaces or files, and that no living process holds. */
+export function abandonedLabs(prefix: string, stateDir: string): string[] {
+  // "NAME.node1" in one, "NAME" and "NAME.lock" in the other
+  const names = [netnsDir, stateDir].flatMap(readIfDir).map((n) => n.split('.')[0]!);
+  return [...new Set(names)]
+    .filter((name) => name.startsWith(prefix) && hostName.safeParse(name).success)
+    .filter((name) => holderOf(new Place(name, stateDir).lock) === undefined);
+}
+
+const readIfDir = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : []);
 
 /** An agent that no pid file knows: `up` was killed between the two. Two agents on one node would fight. */
 const isUnknownAgent = (p: ProcessId): boolean => commandLineOf(p).slice(1, 3).join(' ') === 'agent --config';
@@ -172,28 +193,5 @@ function removeIfEmpty(dir: string): void {
     rmdirSync(dir);
   } catch {
     // other labs are in it, or it is somebody else's folder, or already gone
-  }
-}
-
-/** One `up` or `down` at a time. A lock whose holder was killed counts for nothing. */
-function lock(place: Place): Disposable {
-  const own = processOf(process.pid)!;
-  const draft = `${place.lock}.${own.pid}`;
-  writeFileSync(draft, `${own.pid} ${own.startTime}\n`);
-  try {
-    for (;;) {
-      try {
-        linkSync(draft, place.lock);
-        return { [Symbol.dispose]: () => rmSync(place.lock, { force: true }) };
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      }
-      const [pid, startTime] = (readIfThere(place.lock) ?? '').trim().split(' ');
-      if (pid && isAlive({ pid: Number(pid), startTime: startTime ?? '' }))
-        throw new Error(`lab ${place.lab} is being changed by process ${pid}: wait until it is done, or end it`);
-      rmSync(place.lock, { force: true });
-    }
-  } finally {
-    rmSync(draft, { force: true });
   }
 }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { parse as parseYaml } from 'yaml';
+import { parseYaml } from '../cluster/document.ts';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { Lab } from './lab.ts';
@@ -33,8 +33,8 @@ export function openLab({ name = 'culvert', state = defaultStateDir, bin }: LabV
 /** The YAML document of a file. Throws UsageError. */
 export function readTopologyFile(file: string): unknown {
   try {
-    return parseYaml(readFileSync(file, 'utf8'));
+    return parseYaml(readFileSync(file, 'utf8'), file);
   } catch (error) {
-    throw new UsageError(`${file}: ${(error as Error).message}`);
+    throw new UsageError((error as Error).message);
   }
 }

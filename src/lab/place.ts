@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 
 /** `ip netns` keeps its names here; nsenter enters them by path. */
-const netnsDir = '/run/netns';
+export const netnsDir = '/run/netns';
 
 export const defaultStateDir = '/run/culvert-lab';
 
@@ -53,7 +53,7 @@ export class Place {
   }
 
   get lock(): string {
-    return join(this.dir, 'lock');
+    return `${this.dir}.lock`; // beside the folder: it outlives it
   }
 
   node(name: string): NodeFiles {

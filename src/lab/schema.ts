@@ -1,8 +1,6 @@
 /** The topology file's shape, as a person writes it: every shorthand is widened here, every wrong field named. */
 
 import { z } from 'zod';
-import { isObject, show } from '../decode.ts';
-import type { Problem } from '../errors.ts';
 import { parsePrefix } from '../net/prefix.ts';
 
 /** Names end up in namespace names, file names and on screens: short, and the same everywhere. */
@@ -64,13 +62,16 @@ const agent = z
   });
 
 const podCount = 'how many pods (0 to 100), or a list of their names';
-const pods = z.union([z.int().min(0).max(100), z.array(hostName)], want(podCount));
+const pods = z.union(
+  [z.int(podCount).min(0, podCount).max(100, podCount), z.array(hostName, want(podCount))],
+  want(podCount),
+);
 
 const route = object({ to: prefix, via: z.string(want('the address of the next hop')) });
 
 export const topologySchema = object({
   families: z
-    .array(z.literal([4, 6]), want('a list of 4, 6 or both'))
+    .array(z.literal([4, 6], want('4 or 6')), want('a list of 4, 6 or both'))
     .min(1, 'a list of 4, 6 or both')
     .optional(),
   segments: named(
@@ -109,33 +110,3 @@ export const topologySchema = object({
 });
 
 export type TopologyFile = z.output<typeof topologySchema>;
-
-const pathText = (path: readonly PropertyKey[]): string =>
-  path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('');
-
-function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
-  let value = document;
-  for (const key of path) {
-    if (Array.isArray(value)) value = value[Number(key)];
-    else value = isObject(value) ? value[String(key)] : undefined;
-  }
-  return value;
-}
-
-/** A key that is no good as a name: the key itself is what was found. */
-const keyIssue = (issue: z.core.$ZodIssue): string | undefined =>
-  issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
-
-/** zod's issues in our words. */
-export function problemsOf(error: z.ZodError, document: unknown): Problem[] {
-  return error.issues.map((issue) => {
-    const badKey = keyIssue(issue);
-    const got =
-      badKey !== undefined
-        ? issue.path.at(-1)
-        : issue.code === 'unrecognized_keys'
-          ? issue.keys.join(', ')
-          : valueAt(document, issue.path);
-    return { path: pathText(issue.path) || 'topology', got: show(got), want: badKey ?? issue.message };
-  });
-}

@@ -3,6 +3,8 @@
  * file leaves open is numbered in the order of the file, so the same file always gives the same lab.
  */
 
+import { check } from '../cluster/document.ts';
+import { isObject } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
 import { addressAfter, type Family, formatAddress, parseAddress } from '../net/address.ts';
 import {
@@ -14,7 +16,7 @@ import {
   type Prefix,
   parsePrefix,
 } from '../net/prefix.ts';
-import { problemsOf, type TopologyFile, topologySchema } from './schema.ts';
+import { type TopologyFile, topologySchema } from './schema.ts';
 
 export interface Segment {
   name: string;
@@ -184,18 +186,17 @@ function buildSegments(file: TopologyFile, families: readonly Family[]): Segment
 const podNames = (node: string, pods: number | string[] = defaultPods): string[] =>
   typeof pods === 'number' ? Array.from({ length: pods }, (_, i) => `${node}-pod${i + 1}`) : pods;
 
-function build(file: TopologyFile, overrides: AgentSettings): Topology {
+function build(file: TopologyFile): Topology {
   const families: Family[] = [...new Set<Family>(file.families ?? [4, 6])];
   const segments = buildSegments(file, families);
   const builder = new Builder(segments);
-  const common = { ...file.agent, ...overrides };
   const nodes = Object.entries(file.nodes).map(
     ([name, n], i): Node => ({
       name,
       ports: builder.ports(`nodes.${name}.segments`, n.segments, hostNumber.node(i)),
       podCIDRs: n.podCIDRs ?? automaticPrefixes('pods', families, i + 1),
       pods: podNames(name, n.pods),
-      agent: { ...common, ...n.agent },
+      agent: { ...file.agent, ...n.agent },
     }),
   );
   const isRouted = nodes.some((n) => n.agent['mode'] === 'routed');
@@ -229,12 +230,16 @@ function build(file: TopologyFile, overrides: AgentSettings): Topology {
   return { families, segments, nodes, routers, outside };
 }
 
+/** The document as if its common agent settings had said so; one that is no mapping stays as it is, to be refused. */
+function withSettings(document: unknown, overrides: AgentSettings): unknown {
+  if (!isObject(document) || !(document['agent'] === undefined || isObject(document['agent']))) return document;
+  return { ...document, agent: { ...document['agent'], ...overrides } };
+}
+
 /**
  * A topology document → topology; `overrides` are agent settings that stand above the file's common ones.
  * Throws ConfigError with every wrong field.
  */
 export function decodeTopology(document: unknown, overrides: AgentSettings = {}): Topology {
-  const parsed = topologySchema.safeParse(document);
-  if (!parsed.success) throw new ConfigError(problemsOf(parsed.error, document));
-  return build(parsed.data, overrides);
+  return build(check(topologySchema, withSettings(document, overrides)));
 }

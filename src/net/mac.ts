@@ -1,6 +1,7 @@
 /** Ethernet addresses: checked, printed in lower case, and derived from names so that every side can compute them. */
 
 import { createHash } from 'node:crypto';
+import type { Address } from './address.ts';
 
 const text = /^[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}$/;
 
@@ -17,4 +18,11 @@ export function macFrom(seed: string): string {
   const octets = createHash('sha256').update(seed).digest().subarray(0, 6);
   octets[0] = (octets[0]! & 0xfc) | 0x02;
   return [...octets].map((o) => o.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The IPv6 link-local address that belongs to an Ethernet address (RFC 4291 appendix A: modified EUI-64). */
+export function linkLocalFrom(mac: string): Address {
+  const octets = mac.split(':').map((o) => Number.parseInt(o, 16));
+  const id = [octets[0]! ^ 0x02, ...octets.slice(1, 3), 0xff, 0xfe, ...octets.slice(3)];
+  return { family: 6, value: id.reduce((value, o) => (value << 8n) | BigInt(o), 0n) | (0xfe80n << 112n) };
 }

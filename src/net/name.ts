@@ -1,6 +1,7 @@
 /** Names: what the kernel and the CNI specification allow, and short names made from long ones. */
 
 import { createHash } from 'node:crypto';
+import { macFrom } from './mac.ts';
 
 /** IFNAMSIZ less the closing zero, linux/if.h. */
 export const maxInterfaceName = 15;
@@ -13,12 +14,13 @@ export const interfaceNameRule = 'an interface name: 1 to 15 bytes without blank
 
 /**
  * dev_valid_name() of the kernel (not empty, ".", ".."; no slash, colon or white space) and a little stricter: "%" would be a
- * pattern to the kernel, and quotes, backslash and "#" mean something in a batch file of iproute2.
+ * pattern to the kernel, and quotes, backslash and "#" mean something in a batch file of iproute2. Text that was no UTF-8 holds
+ * U+FFFD or half a surrogate pair by now: the link would carry another name than was asked for.
  */
 export function isInterfaceName(name: string): boolean {
   if (name === '.' || name === '..' || name === '') return false;
   if (Buffer.byteLength(name) > maxInterfaceName) return false;
-  return !/[/:%#"'\\\s\u0000-\u001f\u007f\u0085]/u.test(name);
+  return name.isWellFormed() && !/[/:%#"'\\\s\u0000-\u001f\u007f\u0085\ufffd]/u.test(name);
 }
 
 /** The first `length` hexadecimal digits of the seed's SHA-256. */
@@ -37,8 +39,24 @@ const attachmentSeed = (id: AttachmentId): string => [id.network, id.containerId
 /** The host end's name: "veth" and eight digits, as the reference plugins have it, but computed, so that DEL and GC know it without asking. */
 export const hostVethName = (id: AttachmentId): string => `veth${hash(attachmentSeed(id), 8)}`;
 
-/** The seed for an attachment's MAC addresses. */
-export const macSeed = (id: AttachmentId, end: 'host' | 'pod'): string => `${attachmentSeed(id)}\0${end}`;
+/** The pod end's MAC unless the user asks for one. */
+export const podMac = (id: AttachmentId): string => macFrom(`${attachmentSeed(id)}\0pod`);
+
+/** The first half of host ends' MACs in a network. */
+const networkOctets = (network: string): string => macFrom(`network\0${network}`).slice(0, 8);
+
+const hostMacOf = (network: string, digits: string): string =>
+  [networkOctets(network), digits.slice(0, 2), digits.slice(2, 4), digits.slice(4, 6)].join(':');
+
+/**
+ * The host end's MAC: half from its network, half from its own name. The alias comes a moment after the link; until then, and
+ * for good where a process dies in between, this is the mark of whose it is.
+ */
+export const hostMac = (id: AttachmentId): string => hostMacOf(id.network, hash(attachmentSeed(id), 8));
+
+/** Whether name and MAC of a veth are those of a host end in that network, whatever the attachment. */
+export const isHostEnd = (network: string, name: string, mac: string | undefined): boolean =>
+  /^veth[0-9a-f]{8}$/.test(name) && mac === hostMacOf(network, name.slice(4));
 
 /** The mark of a network in comments and aliases: `culvert:` and eight digits. */
 export const networkMark = (network: string): string => `culvert:${hash(network, 8)}`;

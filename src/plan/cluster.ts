@@ -21,6 +21,8 @@ export interface ClusterNode {
   readonly name: string;
   /** The MAC address of its VTEP, made from its name so that every node can compute it. */
   readonly mac: string;
+  /** Its VTEP's IPv6 address on the overlay link, made from the MAC address (EUI-64). */
+  readonly linkLocal: string;
   /** At most one per family. */
   readonly addresses: readonly NodeAddress[];
   /** At least one. */

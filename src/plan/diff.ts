@@ -138,8 +138,10 @@ function diffList<T extends object>(
   return { set, removed: [...left.values()] };
 }
 
-function diffSysctls(actual: NamespaceState, wanted: NamespaceState): Change[] {
-  const found = new Map(actual.sysctls.map((s) => [s.key, s.value]));
+/** A link's sysctls are gone with it, and at their defaults when it is made anew. */
+function diffSysctls(actual: NamespaceState, wanted: NamespaceState, gone: ReadonlySet<string>): Change[] {
+  const stays = actual.sysctls.filter((s) => !s.key.split('/').some((part) => gone.has(part)));
+  const found = new Map(stays.map((s) => [s.key, s.value]));
   return wanted.sysctls
     .filter((s) => found.get(s.key) !== s.value)
     .map((sysctl) => ({ op: 'set-sysctl', sysctl, was: found.get(sysctl.key) }));
@@ -180,7 +182,7 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
     ...before,
-    ...diffSysctls(actual, wanted),
+    ...diffSysctls(actual, wanted, links.gone),
     ...addresses.set.map(([address]): Change => ({ op: 'add-address', address })),
     ...ups,
     ...vlans.set.map(([vlan]): Change => ({ op: 'add-vlan', vlan })),

@@ -115,7 +115,8 @@ const renderTable = (t: TableState): string =>
  * IPv6: no wait for duplicate address detection, a second or two in which the address could not be used; ours are allocated.
  * IPv4: the subnet's broadcast address, which iproute2 sets only when told to.
  */
-const addressFlag = (address: string): string => (address.includes(':') ? 'nodad' : 'brd +');
+const addressFlag = (address: string): string | false =>
+  address.includes(':') ? 'nodad' : !/\/3[12]$/.test(address) && 'brd +';
 
 const ip = (text: string): Line[] => [{ program: 'ip', text }];
 const bridge = (text: string): Line[] => [{ program: 'bridge', text }];

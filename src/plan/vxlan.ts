@@ -2,8 +2,8 @@
  * The VXLAN overlay, one device for both families. A packet for a pod elsewhere: the route to the podCIDR names the node's VTEP
  * address as next hop on `culvert-vxlan`; a permanent neighbour entry says the VTEP's MAC address, a forwarding entry says which
  * node that is; the device wraps the frame in UDP to that node's address. Learning and flooding are off: all that can be
- * known is in the plan. A VTEP's address is the network address of its node's first podCIDR, its MAC address is made from the
- * node's name, so every side computes both.
+ * known is in the plan. A VTEP's MAC address is made from its node's name; its addresses are the network addresses of the node's
+ * first podCIDRs and, as next hop for IPv6, the link-local address of that MAC. So every side computes them.
  */
 
 import { type Family, families } from '../net/address.ts';
@@ -83,11 +83,13 @@ export interface TunnelState {
 export function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family, out: TunnelState): void {
   for (const family of pods) {
     const podCIDRs = podCidrsOf(node, family);
-    const via = podCIDRs[0]?.first;
-    if (via === undefined) continue;
-    out.neighbours.push({ dev: vxlanDevice, address: via, mac: node.mac });
+    if (podCIDRs.length === 0) continue;
+    // The kernel refuses an IPv6 next hop that another route, say the one being replaced, leads to by another device, onlink or
+    // not; it never asks that of a link-local one. IPv4 has no such question, and no such addresses.
+    const hop = family === 4 ? { via: podCIDRs[0]!.first, onlink: true } : { via: node.linkLocal };
+    out.neighbours.push({ dev: vxlanDevice, address: hop.via, mac: node.mac });
     for (const p of podCIDRs) {
-      out.routes.push({ prefix: p.text, via, dev: vxlanDevice, protocol: routeProtocol, onlink: true });
+      out.routes.push({ prefix: p.text, ...hop, dev: vxlanDevice, protocol: routeProtocol });
     }
   }
   if (pods.length > 0) out.fdb.push({ dev: vxlanDevice, mac: node.mac, dst: addressOf(node, underlay)!.text });

@@ -21,8 +21,8 @@ import {
   unless,
 } from './lease-files.ts';
 
-/** A folder with more files than this is not taken into the index by an ADD. */
-const adoptable = 1024;
+/** A folder with more files than this is not looked through by ADD: by every one, and when there is reason to. */
+const fewFiles = { always: 64, withReason: 1024 };
 
 /** How often files are made anew when somebody removes them meanwhile. */
 export const attempts = 8;
@@ -105,32 +105,32 @@ export class LeaseIndex {
     unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
   }
 
-  /** Takes the leases of another suite in, when new ones may have come and they are few. */
+  /** Takes the leases of another suite in, when they are few. That it was here shows in the file `lock` or by our having no index. */
   adoptForeign(): void {
     const lock = join(this.#leases, 'lock');
-    if (stat(this.#index) && !stat(lock)) return;
-    for (const name of this.#fewNames() ?? []) {
+    const reason = !stat(this.#index) || stat(lock);
+    for (const name of this.#names(reason ? fewFiles.withReason : fewFiles.always)) {
       const address = leaseAddress(name);
-      if (address) this.adopt(address);
+      if (address) this.#adopt(address);
     }
     // gone until the other suite runs again. It need not be free: whoever holds it makes its leases with O_EXCL all the same
     remove(lock);
   }
 
-  /** The names in the network's folder, or undefined when there are many. */
-  #fewNames(): string[] | undefined {
+  /** The names in the network's folder, or none when there are more than so many. */
+  #names(most: number): string[] {
     const names: string[] = [];
     unless(['ENOENT'], () => {
       using folder = opendirSync(this.#leases);
-      for (let item = folder.readSync(); item && names.length <= adoptable; item = folder.readSync()) {
+      for (let item = folder.readSync(); item && names.length <= most; item = folder.readSync()) {
         names.push(item.name);
       }
     });
-    return names.length > adoptable ? undefined : names;
+    return names.length > most ? [] : names;
   }
 
   /** Takes one lease in, unless it is in already, has no text yet or may not be linked. */
-  adopt(address: Address): void {
+  #adopt(address: Address): void {
     const lease = leaseFile(this.#leases, address);
     if (stat(lease)?.nlink !== 1) return;
     const text = read(lease);

@@ -10,15 +10,25 @@
  * died. The entry comes before the lease and goes after it, so every lease of ours is found through its owner without reading
  * the folder; what a killed process leaves is an entry without a lease, which means nothing and is swept up in passing.
  *
- * Leases that another suite wrote have no entry (their link count is 1). They are found by reading what they say: when an owner
- * that is to be released has no entry, and by GC. ADD must not read 60,000 files to see a duplicate, so it takes foreign leases
- * into the index when there can be new ones (no index yet, or the file `lock` that the reference suite leaves) and they are few.
+ * Leases that another suite wrote have no entry, which shows in their link count of 1. They are found by reading what they say:
+ * when an owner that is to be released has no entry, and by GC. ADD has to see a duplicate among them but cannot read 60,000
+ * files: it takes them into the index when the folder is small, or of middling size and there is reason to look (lease-index.ts).
  *
- * Nothing is synced to disk: a sync costs more than the rest of an ADD (docs/benchmarks.md), and a node that lost power has lost its containers too.
- * A lease that comes back empty is still found by its entry's name, and freed by DEL or GC.
+ * Nothing is synced to disk: syncing file and folder would double or triple the time a lease takes, and a node that lost its
+ * power has lost its containers as well. A lease that comes back empty is still found by its entry's name, and freed by DEL or GC.
  */
 
-import { accessSync, constants, linkSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  ftruncateSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import { type Address, equalAddress, formatAddress, parseAddress } from '../net/address.ts';
@@ -121,8 +131,7 @@ export class Leases {
         const text = read(leaseFile(this.#dir, address));
         if (text === undefined) continue;
         const owner = parseOwner(text);
-        if (keep(owner)) this.#index.adopt(address);
-        else if (this.#free({ owner, address }, text)) freed.push({ owner, address });
+        if (!keep(owner) && this.#free({ owner, address }, text)) freed.push({ owner, address });
       }
       this.#index.tidyAll();
       return freed;
@@ -156,15 +165,21 @@ export class Leases {
     return join(this.#dir, `last_reserved_ip.${setIndex}`);
   }
 
-  /** Where the round robin goes on. A lease that cannot be followed by this is given back. */
+  /**
+   * Where the round robin goes on; a lease that cannot be followed by this is given back. Written in place: on ext4 a rename over
+   * the old file, or cutting it to nothing first, waits for the disk and takes longer than all the rest. What two writers at once or a
+   * killed one leave is another address or none, and only says where to look first.
+   */
   #remember(owner: Owner, setIndex: number, address: Address): void {
+    const text = formatAddress(address);
     try {
-      const next = join(this.#index.folder(owner), `last_reserved_ip.${setIndex}`);
-      // a GC that runs meanwhile, though it should not, may sweep this file up: then the turn stays where it was
-      unless(['ENOENT'], () => {
-        writeFileSync(next, formatAddress(address), { mode: 0o600 });
-        renameSync(next, this.#lastFile(setIndex));
-      });
+      const file = openSync(this.#lastFile(setIndex), constants.O_RDWR | constants.O_CREAT, 0o600);
+      try {
+        writeSync(file, text);
+        ftruncateSync(file, text.length);
+      } finally {
+        closeSync(file);
+      }
     } catch (error) {
       this.#free({ owner, address });
       throw error;

@@ -33,6 +33,11 @@ describe('ADD', () => {
     expect(link(host, 'br0')?.linkinfo).toMatchObject({ info_data: { forward_delay: 700 } });
   });
 
+  it('on several missing bridges gives each a MAC address of its own', ({ host }) => {
+    for (const bridge of ['br0', 'br1']) attach(host, { bridge }, { ipam: undefined }).add();
+    expect(link(host, 'br0')?.address).not.toBe(link(host, 'br1')?.address);
+  });
+
   it('on a link that is no bridge fails and leaves it alone', ({ host }) => {
     host.exec('ip link add br0 type veth peer name other');
     const pod = attach(host, keys);
@@ -49,6 +54,12 @@ describe('ADD', () => {
     expect(pod.ip('link show eth0')[0]?.['address']).toBe(mac);
     expect(leased(host)).toEqual([]);
     expect(veths(host)).toEqual([]);
+  });
+
+  itOurs('with an interface name that the container has says which', ({ host }) => {
+    const pod = attach(host, keys);
+    pod.exec('ip link add eth0 type veth peer name other');
+    expect(failureOf(pod.call('ADD')).msg).toContain('eth0');
   });
 
   it('twice for one attachment fails and the first goes on working', ({ host }) => {

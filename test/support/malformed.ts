@@ -14,7 +14,7 @@ export const evilStrings = (pwned: string): string[] => [
   'nul\u0000byte',
   '\u202eright to left',
   'x'.repeat(5000),
-  '-batch',
+  '--batch=/etc/passwd',
   '%s%n%x',
   'é\ud800lone',
 ];
@@ -106,7 +106,7 @@ export class Malformer {
   #value(): Json {
     const kind = this.#below(10);
     if (kind < 4) return this.pick(this.#evil);
-    if (kind < 7) return this.pick(odd);
+    if (kind < 7) return structuredClone(this.pick(odd));
     if (kind < 9) return this.pick(texts);
     return this.#below(2) ? this.#nested(200) : Array.from({ length: 300 }, (_, i) => i);
   }
@@ -128,7 +128,7 @@ export class Malformer {
     const present = Object.keys(container);
     const key =
       present.length > 0 && this.#below(5) > 0 ? this.pick(present) : this.pick([...keys, ...this.#evil, '__proto__']);
-    const old = container[key] ?? null;
+    const old = Object.hasOwn(container, key) ? container[key]! : null;
     const set = (value: Json) =>
       Object.defineProperty(container, key, { value, enumerable: true, configurable: true, writable: true });
     switch (this.#below(6)) {
@@ -166,7 +166,7 @@ export class Malformer {
   /** Variables with none, one or two of them wrong. */
   variables(good: Record<string, string>): Record<string, string> {
     const env = { ...good };
-    for (let i = this.#below(3); i > 0; i--) {
+    for (let i = this.#below(6) - 3; i > 0; i--) {
       const name = this.pick(Object.keys(good));
       if (this.#below(4) === 0) delete env[name];
       else env[name] = this.pick([...this.#evil, '', ' ', '..', 'IP=1.2.3.4', 'IP=;;;', 'MAC=x;=;', 'K='.repeat(500)]);

@@ -7,6 +7,8 @@ import { appendFileSync } from 'node:fs';
 import type { Reporter, TestModule } from 'vitest/node';
 
 export interface Tally {
+  /** CULVERT_LAYER: what scripts/test calls the run. */
+  layer: string;
   passed: number;
   failed: number;
   /** "name: reason" */
@@ -14,7 +16,7 @@ export interface Tally {
 }
 
 function tallyOf(modules: readonly TestModule[]): Tally {
-  const tally: Tally = { passed: 0, failed: 0, notRun: [] };
+  const tally: Tally = { layer: process.env['CULVERT_LAYER'] ?? '', passed: 0, failed: 0, notRun: [] };
   for (const module of modules) {
     if (module.state() === 'failed' && [...module.children.allTests()].length === 0) tally.failed++;
     for (const test of module.children.allTests()) {
@@ -32,9 +34,9 @@ export default class TallyReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
     const tally = tallyOf(modules);
     tally.failed += errors.length;
-    for (const line of tally.notRun) console.log(`NOT RUN  ${line}`);
     if (tally.notRun.length > 0 && process.env['REQUIRE_ALL'] === '1') process.exitCode = 1;
     const file = process.env['CULVERT_TALLY'];
     if (file) appendFileSync(file, `${JSON.stringify(tally)}\n`);
+    else for (const line of tally.notRun) console.log(`NOT RUN  ${line}`);
   }
 }

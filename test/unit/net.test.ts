@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatAddress, parseAddress } from '../../src/net/address.ts';
+import { linkLocalFrom } from '../../src/net/mac.ts';
 import { aggregate, formatPrefix, parsePrefix } from '../../src/net/prefix.ts';
 
 describe('parseAddress()', () => {
@@ -49,5 +50,14 @@ describe('aggregate()', () => {
   ];
   it.each(cases)('%s', (_name, given, want) => {
     expect(aggregate(given.map((p) => parsePrefix(p)!)).map(formatPrefix)).toEqual(want);
+  });
+});
+
+describe('linkLocalFrom()', () => {
+  it.each([
+    ['02:00:00:00:00:01', 'fe80::ff:fe00:1'],
+    ['be:ef:12:34:56:78', 'fe80::bcef:12ff:fe34:5678'],
+  ])('makes %s %s', (mac, address) => {
+    expect(formatAddress(linkLocalFrom(mac))).toBe(address);
   });
 });

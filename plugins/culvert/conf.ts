@@ -1,16 +1,16 @@
 /** What the plugin `culvert` is told: its configuration (the agent's conflist) and the node as the agent wrote it. */
 
 import { readFileSync } from 'node:fs';
-import { protocolKeys } from '../src/cni/conf.ts';
-import { readArgs } from '../src/cni/env.ts';
-import { code } from '../src/cni/error.ts';
-import type { Request } from '../src/cni/types.ts';
-import { Fields, isObject } from '../src/decode.ts';
-import { CniError } from '../src/errors.ts';
-import { type Address, addressAfter, families, parseAddress } from '../src/net/address.ts';
-import { parseMac } from '../src/net/mac.ts';
-import { lastAddress, networkOf, type Prefix, parsePrefix } from '../src/net/prefix.ts';
-import type { RangeSet } from '../src/net/range.ts';
+import { protocolKeys } from '../../src/cni/conf.ts';
+import { readArgs } from '../../src/cni/env.ts';
+import { code } from '../../src/cni/error.ts';
+import type { Request } from '../../src/cni/types.ts';
+import { Fields, isObject } from '../../src/decode.ts';
+import { CniError } from '../../src/errors.ts';
+import { type Address, addressAfter, families, parseAddress } from '../../src/net/address.ts';
+import { parseMac } from '../../src/net/mac.ts';
+import { lastAddress, networkOf, type Prefix, parsePrefix } from '../../src/net/prefix.ts';
+import type { RangeSet } from '../../src/net/range.ts';
 
 export const defaultNodeFile = '/run/culvert/node.json';
 const defaultLeaseDir = '/var/lib/cni/networks';

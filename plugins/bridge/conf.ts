@@ -1,13 +1,13 @@
 /** The configuration of `bridge`: every key of the reference plugin 1.9.1, checked. */
 
-import { protocolKeys } from '../src/cni/conf.ts';
-import { readArgs } from '../src/cni/env.ts';
-import type { Dns, Request } from '../src/cni/types.ts';
-import { decodeDns } from '../src/cni/version.ts';
-import { Fields, show } from '../src/decode.ts';
-import { ConfigError } from '../src/errors.ts';
-import { parseMac } from '../src/net/mac.ts';
-import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../src/net/name.ts';
+import { protocolKeys } from '../../src/cni/conf.ts';
+import { readArgs } from '../../src/cni/env.ts';
+import type { Dns, Request } from '../../src/cni/types.ts';
+import { decodeDns } from '../../src/cni/version.ts';
+import { Fields, show } from '../../src/decode.ts';
+import { ConfigError } from '../../src/errors.ts';
+import { parseMac } from '../../src/net/mac.ts';
+import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../../src/net/name.ts';
 
 export interface BridgeConf {
   bridge: string;
@@ -35,18 +35,30 @@ export interface BridgeConf {
 const maxVlan = 4094;
 const macRule = 'six octets such as "02:42:ac:11:00:02", not a group address';
 
-/** Ids of one item of `vlanTrunk`: {id}, {minID, maxID} or all three. */
-function decodeTrunk(f: Fields): number[] {
+/** VLAN ids as marks, a byte each: a trunk of many overlapping ranges costs no more than its last id. */
+type VlanMarks = Uint8Array;
+
+/** One item of `vlanTrunk`: {id}, {minID, maxID} or all three. */
+function decodeTrunkItem(f: Fields, marks: VlanMarks): void {
   const id = f.integer('id', 1, maxVlan);
   const min = f.integer('minID', 1, maxVlan);
   const max = f.integer('maxID', 1, maxVlan);
   if (f.has('minID') !== f.has('maxID')) {
     f.wrong(f.has('minID') ? 'maxID' : 'minID', 'minID and maxID together');
   }
-  if (min !== undefined && max !== undefined && max < min) f.wrong('maxID', `at least minID, ${min}`);
-  const range =
-    min !== undefined && max !== undefined ? Array.from({ length: Math.max(0, max - min + 1) }, (_, i) => min + i) : [];
-  return id === undefined ? range : [...range, id];
+  if (min !== undefined && max !== undefined) {
+    if (max < min) f.wrong('maxID', `at least minID, ${min}`);
+    marks.fill(1, min, max + 1);
+  }
+  if (id !== undefined) marks[id] = 1;
+}
+
+/** The ids of `vlanTrunk`, ascending; undefined when the key is absent. */
+function decodeTrunk(f: Fields): number[] | undefined {
+  if (!f.has('vlanTrunk')) return undefined;
+  const marks: VlanMarks = new Uint8Array(maxVlan + 1);
+  f.objects('vlanTrunk', (item) => decodeTrunkItem(item, marks));
+  return [...marks.keys()].filter((id) => marks[id] === 1);
 }
 
 function decodeMac(f: Fields): string | undefined {
@@ -87,7 +99,7 @@ export function decodeBridgeConf(request: Request, notes: string[] = []): Bridge
         hairpinMode: flag('hairpinMode'),
         promiscMode: flag('promiscMode'),
         vlan: f.integer('vlan', 0, maxVlan) ?? 0,
-        trunk: f.has('vlanTrunk') ? sortedUnique(f.objects('vlanTrunk', decodeTrunk)?.flat() ?? []) : undefined,
+        trunk: decodeTrunk(f),
         preserveDefaultVlan: flag('preserveDefaultVlan'),
         macspoofchk: flag('macspoofchk'),
         disableContainerInterface: flag('disableContainerInterface'),
@@ -104,8 +116,6 @@ export function decodeBridgeConf(request: Request, notes: string[] = []): Bridge
     notes,
   );
 }
-
-const sortedUnique = (ids: number[]): number[] => [...new Set(ids)].sort((a, b) => a - b);
 
 function runtimeMac(f: Fields): string | undefined {
   const fromConf = f.object('args', (args) => {

@@ -1,0 +1,24 @@
+/**
+ * The end of scripts/test: adds up what the layers counted, lists what did not run and why, and says so in one line.
+ * Arguments: the tally file, then the layers that must have run. Exit code 1 when anything failed or a layer had no test.
+ */
+
+import { readFileSync } from 'node:fs';
+import type { Tally } from './support/tally.ts';
+
+const [file, ...layers] = process.argv.slice(2) as [string, ...string[]];
+const tallies = readFileSync(file, 'utf8')
+  .split('\n')
+  .filter((line) => line !== '')
+  .map((line) => JSON.parse(line) as Tally);
+
+const sum = (count: (tally: Tally) => number): number => tallies.reduce((total, tally) => total + count(tally), 0);
+
+const empty = layers.filter((layer) => !tallies.some((t) => t.layer === layer && t.passed + t.failed > 0));
+const failed = sum((t) => t.failed) + empty.length;
+const notRun = tallies.flatMap((t) => t.notRun.map((line) => `${t.layer}: ${line}`));
+
+for (const layer of empty) console.log(`FAILED   ${layer}: the layer ran no test`);
+for (const line of notRun) console.log(`NOT RUN  ${line}`);
+console.log(`${sum((t) => t.passed)} passed, ${failed} failed, ${notRun.length} skipped`);
+if (failed > 0 || (notRun.length > 0 && process.env['REQUIRE_ALL'] === '1')) process.exitCode = 1;
