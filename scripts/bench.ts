@@ -82,15 +82,15 @@ async function main(): Promise<void> {
   const options = readOptions();
   if (options.help) return void process.stdout.write(help);
   if (process.getuid!() !== 0) throw new Error('needs root: it makes network namespaces and runs plugins in them');
+  if (process.env[inside] === undefined) enter();
   const suites = suitesOf(options.reference);
   const culvert = suites[0]!;
   if (!existsSync(join(culvert.dir, 'culvert'))) throw new Error('dist/bin/culvert is not there: npm run build');
-  if (process.env[inside] === undefined) enter();
 
   run('mount -t tmpfs tmpfs /run');
   run('ip link set lo up');
   const dir = mkdtempSync(join(tmpdir(), 'culvert-bench-'));
-  process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+  process.on('exit', () => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
   const rounds = options.quick ? { warmUp: 1, rounds: 3 } : { warmUp: 3, rounds: 40 };
   const bench = { culvert, suites, reference: suites[1], dir, pods: new Pods(), quick: options.quick, rounds };

@@ -62,7 +62,7 @@ export class Agent {
     const child = spawn(executable, ['agent', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] });
     const end = () => child.kill('SIGKILL');
     const timeout = setTimeout(end, readyTimeoutMs);
-    process.on('exit', end);
+    process.prependListener('exit', end); // before its folder is removed, or it writes there again
     child.on('exit', () => process.off('exit', end));
     for await (const text of createInterface({ input: child.stdout })) {
       lines.push(JSON.parse(text) as Line);
