@@ -7,6 +7,9 @@ import { run, type Suite } from './suite.ts';
 
 const cniVersion = '1.0.0'; // the newest that Debian 12's reference knows
 
+/** A network's name, the suite's own: masquerade rules are named after network and container. */
+const nameOf = (bench: Bench, suite: Suite, network: string): string => `${network}${bench.suites.indexOf(suite)}`;
+
 /** A suite's second octet. */
 const octet = (bench: Bench, suite: Suite): number => 90 + bench.suites.indexOf(suite);
 
@@ -21,7 +24,7 @@ const hostLocal = (bench: Bench, suite: Suite, name: string) => ({
 
 export const bridgeConf = (bench: Bench, suite: Suite, ipMasq: boolean): object => ({
   cniVersion,
-  name: 'bench',
+  name: nameOf(bench, suite, 'bench'),
   type: 'bridge',
   bridge: bridgeOf(bench, suite),
   isGateway: true,
@@ -34,7 +37,9 @@ export const loopbackConf = (): object => ({ cniVersion, name: 'lo', type: 'loop
 /** Ours as the agent configures it; what comes nearest in the reference: ptp with host-local. */
 export function clusterConf(bench: Bench, suite: Suite): { type: string } {
   if (suite !== bench.culvert) {
-    return { cniVersion, name: 'cluster', type: 'ptp', ipam: hostLocal(bench, suite, 'ptp') } as { type: string };
+    return { cniVersion, name: nameOf(bench, suite, 'ptp'), type: 'ptp', ipam: hostLocal(bench, suite, 'ptp') } as {
+      type: string;
+    };
   }
   const nodeFile = join(bench.dir, 'node.json');
   const dataDir = join(bench.dir, 'leases-culvert');
