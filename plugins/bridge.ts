@@ -45,6 +45,7 @@ import {
   portVlans,
 } from './bridge/plan.ts';
 import { heldAddresses, hostLocal } from './host-local.ts';
+import { ipamPlugins } from './ipam-plugins.ts';
 
 async function add(request: Request, machine: Machine): Promise<Result> {
   const notes: string[] = [];
@@ -58,7 +59,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   let { dns } = conf;
   let given: Given = { ips: [], routes: [] };
   if (conf.ipamType) {
-    const ipam = openIpam(conf.ipamType, request, machine, [hostLocal]);
+    const ipam = openIpam(conf.ipamType, request, machine, ipamPlugins);
     const answer = await ipam.add();
     undo.push(() => ipam.undo());
     given = complete(conf, answer);
@@ -186,7 +187,7 @@ async function del(request: Request, machine: Machine): Promise<void> {
 }
 
 const forward = async (type: string, request: Request, machine: Machine): Promise<void> =>
-  openIpam(type, request, machine, [hostLocal]).forward();
+  openIpam(type, request, machine, ipamPlugins).forward();
 
 /** Frees what belongs to attachments that are not in the list any more: leases, host ends, masquerade, guards. */
 async function gc(request: Request, machine: Machine): Promise<void> {

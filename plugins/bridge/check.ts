@@ -16,7 +16,7 @@ import { formatAddress } from '../../src/net/address.ts';
 import { attachmentLabel, attachmentMark, hostVethName } from '../../src/net/name.ts';
 import { formatPrefix } from '../../src/net/prefix.ts';
 import { type LinkState, mergeStates, type NamespaceState } from '../../src/plan/host.ts';
-import { hostLocal } from '../host-local.ts';
+import { ipamPlugins } from '../ipam-plugins.ts';
 import { type BridgeConf, decodeBridgeConf } from './conf.ts';
 import { gatewaysOf, idOf, podShare, portAttributes } from './plan.ts';
 
@@ -24,7 +24,7 @@ import { gatewaysOf, idOf, podShare, portAttributes } from './plan.ts';
 export async function check(request: Request, machine: Machine): Promise<void> {
   const conf = decodeBridgeConf(request);
   requireNetns(request);
-  if (conf.ipamType) await openIpam(conf.ipamType, request, machine, [hostLocal]).forward();
+  if (conf.ipamType) await openIpam(conf.ipamType, request, machine, ipamPlugins).forward();
   const previous = readPrevResult(request.conf, request.cniVersion);
   if (!previous)
     throw new CniError(code.invalidConfig, 'Required prevResult missing', 'CHECK compares with the result of ADD');
