@@ -6,8 +6,9 @@ import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
 import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
+import { ptp } from './ptp.ts';
 import { staticIpam } from './static.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, hostLocal, loopback, staticIpam].map((p) => [p.name, p]),
+  [bridge, culvert, hostLocal, loopback, ptp, staticIpam].map((p) => [p.name, p]),
 );

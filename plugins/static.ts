@@ -3,7 +3,7 @@
  * whoever named them to know. It touches no kernel; the interface plugins call it as they call host-local.
  */
 
-import { protocolKeys, readPrevResult, readValidAttachments } from '../src/cni/conf.ts';
+import { protocolKeys, readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { readArgs } from '../src/cni/env.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
@@ -117,10 +117,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 /** Each address is in the result, and with its gateway where one is configured. */
 async function check(request: Request): Promise<void> {
   const conf = decodeStaticConf(request);
-  const previous = readPrevResult(request.conf, request.cniVersion);
-  if (!previous) {
-    throw new CniError(code.invalidConfig, 'Required prevResult missing', 'CHECK compares with the result of ADD');
-  }
+  const previous = requirePrevResult(request);
   const problems = conf.ips.flatMap(({ address: { address }, gateway }): Problem[] => {
     const path = `prevResult address ${formatAddress(address)}`;
     const found = previous.ips.filter((ip) => equalAddress(ip.address.address, address));
