@@ -8,7 +8,8 @@ import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
 import { ptp } from './ptp.ts';
 import { staticIpam } from './static.ts';
+import { tuning } from './tuning.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, hostLocal, loopback, ptp, staticIpam].map((p) => [p.name, p]),
+  [bridge, culvert, hostLocal, loopback, ptp, staticIpam, tuning].map((p) => [p.name, p]),
 );

@@ -8,9 +8,14 @@ import { parseMac } from '../../src/net/mac.ts';
 
 const macRule = 'six octets such as "02:42:ac:11:00:02", not a group address';
 
-/** `mac` of an object that other plugins and IPAM have keys in as well; undefined when it is absent or empty. */
+/** `mac` of an object that other plugins and IPAM have keys in as well. */
 export function decodeMac(f: Fields): string | undefined {
   f.ignoreRest();
+  return decodeMacKey(f);
+}
+
+/** The key `mac`; undefined when it is absent or empty. */
+export function decodeMacKey(f: Fields): string | undefined {
   const text = f.string('mac');
   if (text === undefined || text === '') return undefined;
   return parseMac(text) ?? f.wrong('mac', macRule);

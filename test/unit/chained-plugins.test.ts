@@ -1,16 +1,24 @@
-/** Configurations and plans of the plugins static and ptp; their verbs run in test/conformance. */
+/** Configurations and plans of the plugins static, ptp and tuning; their verbs run in test/conformance. */
 
 import { describe, expect, it } from 'vitest';
 import { decodePtpConf } from '../../plugins/ptp/conf.ts';
 import { complete, kernelRoutes, podShare } from '../../plugins/ptp/plan.ts';
 import { decodeStaticConf } from '../../plugins/static.ts';
+import { decodeTuningConf, duplicateSysctls, sysctlKey } from '../../plugins/tuning/conf.ts';
 import type { Request } from '../../src/cni/types.ts';
 import { CniError, ConfigError } from '../../src/errors.ts';
 import { parseAddress } from '../../src/net/address.ts';
 import { formatPrefix, parsePrefix } from '../../src/net/prefix.ts';
 
 const request = (conf: object, args = '') =>
-  ({ command: 'ADD', conf, args, cniVersion: '1.1.0' }) as unknown as Request;
+  ({
+    command: 'ADD',
+    conf,
+    args,
+    cniVersion: '1.1.0',
+    ifname: 'eth0',
+    stdin: JSON.stringify(conf),
+  }) as unknown as Request;
 
 /** The paths of what is wrong. */
 function wrong(read: () => unknown): string[] {
@@ -83,5 +91,49 @@ describe('the plan of ptp', () => {
       '10.0.0.0/24 10.0.0.1',
     ]);
     expect(kernelRoutes('eth0', ips).routes?.map((r) => r.prefix)).toEqual([formatPrefix(parsePrefix('10.0.0.0/24')!)]);
+  });
+});
+
+describe('sysctlKey()', () => {
+  it.each([
+    ['net.core.somaxconn', 'net/core/somaxconn'],
+    ['net/ipv4/conf/IFNAME/arp_filter', 'net/ipv4/conf/eth0.1/arp_filter'],
+    ['/net/core/somaxconn', 'net/core/somaxconn'],
+    ['kernel.msgmax', undefined],
+    ['net', undefined],
+    ['network.x', undefined],
+    ['net.core.a=b', undefined],
+    ['net.core.a b', undefined],
+  ])('%j is %j', (name, key) => {
+    expect(sysctlKey(name, 'eth0.1')).toBe(key);
+  });
+});
+
+describe('duplicateSysctls()', () => {
+  it.each([
+    ['{"sysctl":{"a":"1","b":"2"}}', []],
+    ['{"sysctl":{"a":"1","b":"2","a":"1"}}', ['a']],
+    ['{"x":{"sysctl":{"a":"1","a":"2"}},"sysctl":{"a":"a","b":"b:"}}', []],
+    ['{"sysctl":{"a\\u002eb":"{","a.b":"}"}}', ['a.b']],
+  ])('%s: %j', (text, duplicates) => {
+    expect(duplicateSysctls(text)).toEqual(duplicates);
+  });
+});
+
+describe('decodeTuningConf()', () => {
+  it.each([
+    [{ sysctl: 5 }, ['sysctl']],
+    [{ sysctl: { 'kernel.x': '1', 'net.a': 1 } }, ['sysctl["kernel.x"]', 'sysctl["net.a"]']],
+    [{ sysctl: { 'net.a': '1', 'net/a': '2' } }, ['sysctl["net/a"]']],
+    [
+      { mac: 'x', mtu: -1, promisc: 0, allmulti: 'on', txQLen: 1.5, dataDir: 5 },
+      ['mac', 'mtu', 'promisc', 'allmulti', 'txQLen', 'dataDir'],
+    ],
+    [
+      { args: { cni: { mtu: 'x', sysctl: [] } }, runtimeConfig: { mac: 'y' } },
+      ['args.cni.mtu', 'args.cni.sysctl', 'runtimeConfig.mac'],
+    ],
+  ])('%j: wrong are %j', (conf, paths) => {
+    expect(wrong(() => decodeTuningConf(request(conf))).sort()).toEqual([...paths].sort());
   });
 });

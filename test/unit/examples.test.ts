@@ -9,6 +9,7 @@ import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
 import { plugins } from '../../plugins/plugins.ts';
 import { decodePtpConf } from '../../plugins/ptp/conf.ts';
 import { decodeStaticConf } from '../../plugins/static.ts';
+import { decodeTuningConf } from '../../plugins/tuning/conf.ts';
 import { conflist, conflistName } from '../../src/agent/node-files.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { readConf } from '../../src/cni/conf.ts';
@@ -70,6 +71,7 @@ const decoders: Record<string, (request: Request, notes: string[]) => unknown> =
   culvert: decodeCulvertConf,
   ptp: decodePtpConf,
   static: decodeStaticConf,
+  tuning: decodeTuningConf,
 };
 
 async function load(request: Request): Promise<string[]> {
