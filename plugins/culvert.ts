@@ -10,7 +10,7 @@ import { differences, pairProblems, readAll } from '../src/apply/check.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
-import { readPrevResult, readValidAttachments } from '../src/cni/conf.ts';
+import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { IpConfig, Request, Result, Route } from '../src/cni/types.ts';
@@ -192,9 +192,7 @@ async function check(request: Request, machine: Machine): Promise<void> {
   const conf = decodeCulvertConf(request);
   requireNetns(request);
   const node = readNode(conf.nodeFile);
-  const previous = readPrevResult(request.conf, request.cniVersion);
-  if (!previous)
-    throw new CniError(code.invalidConfig, 'Required prevResult missing', 'CHECK compares with the result of ADD');
+  const previous = requirePrevResult(request);
   const held = new Leases(node.dataDir, request.name).held(request);
   const problems: Problem[] = previous.ips
     .filter((ip) => !held.some((a) => equalAddress(a, ip.address.address)))

@@ -6,7 +6,10 @@ import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
 import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
+import { ptp } from './ptp.ts';
+import { staticIpam } from './static.ts';
+import { tuning } from './tuning.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, hostLocal, loopback].map((p) => [p.name, p]),
+  [bridge, culvert, hostLocal, loopback, ptp, staticIpam, tuning].map((p) => [p.name, p]),
 );

@@ -39,7 +39,12 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   await machine.exec(['true'], { stdin: 'x' });
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };
-    const stdin = JSON.stringify({ ...conf, nodeFile: join(dir, 'node.json'), ipam: { ...ipam, routes } });
+    const stdin = JSON.stringify({
+      ...conf,
+      nodeFile: join(dir, 'node.json'),
+      dataDir: dir,
+      ipam: { ...ipam, routes },
+    });
     let previous = '';
     for (const command of ['VERSION', 'ADD', 'CHECK', 'DEL', 'GC', 'STATUS']) {
       const io = rehearsalIo(command, dir, previous === '' ? stdin : stdin.replace(/}$/, `,"prevResult":${previous}}`));

@@ -1,13 +1,11 @@
 /** The configuration of `bridge`: every key of the reference plugin 1.9.1, checked. */
 
 import { protocolKeys } from '../../src/cni/conf.ts';
-import { readArgs } from '../../src/cni/env.ts';
 import type { Dns, Request } from '../../src/cni/types.ts';
 import { decodeDns } from '../../src/cni/version.ts';
-import { Fields, show } from '../../src/decode.ts';
-import { ConfigError } from '../../src/errors.ts';
-import { parseMac } from '../../src/net/mac.ts';
+import { Fields } from '../../src/decode.ts';
 import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../../src/net/name.ts';
+import { argsMac, checkMasqueradeBackend, decodeIpamType, decodeMac } from '../attachment/conf.ts';
 
 export interface BridgeConf {
   bridge: string;
@@ -33,7 +31,6 @@ export interface BridgeConf {
 }
 
 const maxVlan = 4094;
-const macRule = 'six octets such as "02:42:ac:11:00:02", not a group address';
 
 /** VLAN ids as marks, a byte each: a trunk of many overlapping ranges costs no more than its last id. */
 type VlanMarks = Uint8Array;
@@ -61,21 +58,6 @@ function decodeTrunk(f: Fields): number[] | undefined {
   return [...marks.keys()].filter((id) => marks[id] === 1);
 }
 
-function decodeMac(f: Fields): string | undefined {
-  const text = f.string('mac');
-  f.ignoreRest(); // other plugins' and IPAM's arguments live beside it
-  if (text === undefined || text === '') return undefined;
-  return parseMac(text) ?? f.wrong('mac', macRule);
-}
-
-function argsMac(request: Request): string | undefined {
-  const text = readArgs(request.args, ['MAC']).get('MAC') ?? '';
-  if (text === '') return undefined;
-  const mac = parseMac(text);
-  if (!mac) throw new ConfigError([{ path: 'CNI_ARGS MAC', got: show(text), want: macRule }]);
-  return mac;
-}
-
 /** The configuration of a request; `notes` takes remarks on keys. Throws ConfigError with every wrong field, CniError 4 for CNI_ARGS. */
 export function decodeBridgeConf(request: Request, notes: string[] = []): BridgeConf {
   const fromArgs = argsMac(request);
@@ -85,10 +67,7 @@ export function decodeBridgeConf(request: Request, notes: string[] = []): Bridge
     (f) => {
       f.ignore(...protocolKeys);
       const flag = (key: string): boolean => f.boolean(key) ?? false;
-      const ipamType = f.object('ipam', (ipam) => {
-        ipam.ignoreRest();
-        return ipam.string('type') || undefined;
-      });
+      const ipamType = decodeIpamType(f);
       const conf: BridgeConf = {
         bridge: f.string('bridge') || 'cni0',
         isGateway: flag('isGateway') || flag('isDefaultGateway'),
@@ -134,11 +113,4 @@ function checkCombinations(f: Fields, conf: BridgeConf): void {
   if (conf.disableContainerInterface && conf.ipamType) {
     f.wrong('disableContainerInterface', 'false, or no ipam: an interface that stays down cannot have addresses');
   }
-}
-
-/** The backend is nftables whatever the key says; said once where somebody asked for the other. */
-function checkMasqueradeBackend(f: Fields, notes: string[]): void {
-  const backend = f.string('ipMasqBackend');
-  if (backend === 'iptables') notes.push('ipMasqBackend: "iptables" is done with nftables');
-  else if (backend !== undefined && backend !== 'nftables') f.wrong('ipMasqBackend', '"nftables" or "iptables"');
 }

@@ -10,9 +10,8 @@ import type { Prefix } from '../../src/net/prefix.ts';
 import { type PortVlans, planPod, type VethPair, withDefaultRoutes } from '../../src/plan/attachment.ts';
 import { firstAddress, gatewayPrefixes, gatewaysByFamily } from '../../src/plan/bridge.ts';
 import type { LinkState, NamespaceState } from '../../src/plan/host.ts';
+import { idOf } from '../attachment/veth.ts';
 import type { BridgeConf } from './conf.ts';
-
-export const idOf = (r: Request) => ({ network: r.name, containerId: r.containerId, ifname: r.ifname });
 
 /** What the container gets: IPAM's answer, completed by what the bridge adds to it. */
 export interface Given {

@@ -49,6 +49,7 @@ export interface FoundLink extends LinkState {
   /** The veth's other end, by index in its own namespace. */
   peerIndex?: number;
   flags: string[];
+  txQueueLength?: number;
   /** What `ip -d` calls the link: "veth", "bridge", "vxlan", "dummy"; empty for hardware. */
   kindName: string;
 }
@@ -74,6 +75,7 @@ export function linksOf(shown: readonly unknown[]): FoundLink[] {
       index: number(l['ifindex']) ?? -1,
       peerIndex: number(l['link_index']),
       flags,
+      txQueueLength: number(l['txqlen']),
       kindName: text(info['info_kind']) ?? '',
     });
   });

@@ -4,7 +4,7 @@ import { isObject, type JsonObject, show } from '../decode.ts';
 import { CniError, ConfigError, type Problem } from '../errors.ts';
 import { isCniName } from '../net/name.ts';
 import { code } from './error.ts';
-import type { Command, Result, ValidAttachment } from './types.ts';
+import type { Command, Request, Result, ValidAttachment } from './types.ts';
 import { atLeast, commandSince, decodeResult, isSupported, oldestVersion, supportedVersions } from './version.ts';
 
 /** Keys of a plugin's configuration that the protocol or the runtime owns (spec section 1 and section 3, "Deriving"). */
@@ -83,6 +83,15 @@ export function readConf(stdin: string, command: Command): NetConf {
 export function readPrevResult(conf: JsonObject, cniVersion: string): Result | undefined {
   const value = conf['prevResult'] ?? undefined;
   return value === undefined ? undefined : decodeResult(value, cniVersion, 'prevResult');
+}
+
+/** `prevResult` for a verb that cannot do without. Throws ConfigError, or CniError 7 when there is none. */
+export function requirePrevResult(request: Pick<Request, 'command' | 'conf' | 'cniVersion'>): Result {
+  const previous = readPrevResult(request.conf, request.cniVersion);
+  if (previous) return previous;
+  const isCheck = request.command === 'CHECK';
+  const why = isCheck ? 'CHECK compares with the result of ADD' : 'list it after the plugin that makes the interface';
+  throw new CniError(code.invalidConfig, 'Required prevResult missing', why);
 }
 
 /**

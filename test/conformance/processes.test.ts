@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
-import { attach, dualStack } from '../support/bridge.ts';
+import { attach, dualStack, hostLocal } from '../support/bridge.ts';
 import { itOurs } from '../support/case.ts';
 import { lease } from '../support/ipam.ts';
 import { binDir } from '../support/netns.ts';
@@ -49,6 +49,19 @@ describe('children of one execution', () => {
   itOurs('of the first ADD, which makes the bridge: at most four', ({ host }) => {
     const add = traced(attach(host, keys, { ipam: dualStack }), 'ADD');
     expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of ptp with host-local and masquerade: at most four on ADD, first and later, four on DEL', ({ host }) => {
+    const ipam = hostLocal(host, dualStack);
+    const pods = [1, 2].map(() => new Pod(host, { cniVersion: '1.1.0', name: 'net', type: 'ptp', ipMasq: true, ipam }));
+    for (const pod of pods) {
+      const add = traced(pod, 'ADD');
+      expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
+    }
+    for (const pod of pods) {
+      const del = traced(pod, 'DEL');
+      expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(4);
+    }
   });
 
   itOurs('of CHECK: at most four', ({ host }) => {

@@ -7,6 +7,9 @@ import { describe, expect, it } from 'vitest';
 import { decodeBridgeConf } from '../../plugins/bridge/conf.ts';
 import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
 import { plugins } from '../../plugins/plugins.ts';
+import { decodePtpConf } from '../../plugins/ptp/conf.ts';
+import { decodeStaticConf } from '../../plugins/static.ts';
+import { decodeTuningConf } from '../../plugins/tuning/conf.ts';
 import { conflist, conflistName } from '../../src/agent/node-files.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { readConf } from '../../src/cni/conf.ts';
@@ -63,11 +66,19 @@ async function lease(request: Request, notes: string[]): Promise<void> {
   expect(exit, stdout).toBe(0);
 }
 
+const decoders: Record<string, (request: Request, notes: string[]) => unknown> = {
+  bridge: decodeBridgeConf,
+  culvert: decodeCulvertConf,
+  ptp: decodePtpConf,
+  static: decodeStaticConf,
+  tuning: decodeTuningConf,
+};
+
 async function load(request: Request): Promise<string[]> {
   const notes: string[] = [];
   const type = request.conf['type'];
-  if (type === 'bridge') decodeBridgeConf(request, notes);
-  else if (type === 'culvert') decodeCulvertConf(request, notes);
+  const decode = decoders[String(type)];
+  if (decode) decode(request, notes);
   else expect(['host-local', 'loopback']).toContain(type);
   if ((request.conf['ipam'] as JsonObject | undefined)?.['type'] === 'host-local') await lease(request, notes);
   return notes;

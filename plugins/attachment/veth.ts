@@ -1,0 +1,48 @@
+/** What the plugins that attach a container by a veth pair do alike, whatever the host's end is then made of. */
+
+import { apply } from '../../src/apply/apply.ts';
+import type { UndoStack } from '../../src/apply/undo.ts';
+import { openIpam } from '../../src/cni/ipam.ts';
+import type { Request, Result } from '../../src/cni/types.ts';
+import type { Kernel } from '../../src/kernel/kernel.ts';
+import type { Machine } from '../../src/kernel/machine.ts';
+import type { AttachmentId } from '../../src/net/name.ts';
+import { diff } from '../../src/plan/diff.ts';
+import { emptyState, type LinkState, mergeStates, type NamespaceState } from '../../src/plan/host.ts';
+import { ipamPlugins } from '../ipam-plugins.ts';
+
+export const idOf = (r: Request): AttachmentId => ({ network: r.name, containerId: r.containerId, ifname: r.ifname });
+
+/** A flag of a configuration that need not be right any more: DEL works with what it can read. */
+export const hasFlag = (request: Request, key: string): boolean => request.conf[key] === true;
+
+/** ADD of the IPAM plugin, to be undone with the rest. */
+export async function obtainAddresses(
+  type: string,
+  request: Request,
+  machine: Machine,
+  undo: UndoStack,
+): Promise<Result> {
+  const ipam = openIpam(type, request, machine, ipamPlugins);
+  const answer = await ipam.add();
+  undo.push(() => ipam.undo());
+  return answer;
+}
+
+/** The request's own verb for the IPAM plugin. */
+export const forward = async (type: string, request: Request, machine: Machine): Promise<void> =>
+  openIpam(type, request, machine, ipamPlugins).forward();
+
+/**
+ * The container's end is there, down and without addresses: the rest is the difference. `expected` is what the kernel will have
+ * added by itself when the addresses are on it.
+ */
+export function applyPod(
+  request: Request,
+  share: Partial<NamespaceState>,
+  kernel: Kernel,
+  expected: Partial<NamespaceState> = {},
+): Promise<void> {
+  const fresh: LinkState = { name: request.ifname, make: { kind: 'given' }, up: false };
+  return apply(diff({ ...emptyState(), ...expected, links: [fresh] }, mergeStates(share)), kernel, request.netns);
+}
