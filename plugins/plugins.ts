@@ -6,7 +6,8 @@ import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
 import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
+import { portmap } from './portmap.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, hostLocal, loopback].map((p) => [p.name, p]),
+  [bridge, culvert, hostLocal, loopback, portmap].map((p) => [p.name, p]),
 );

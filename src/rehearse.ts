@@ -35,11 +35,18 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   );
   const ipam = { type: 'host-local', dataDir: dir, ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: 'fd00::/64' }]] };
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
+  const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
+  const attached = { cniVersion: '1.1.0', ips: [{ address: '10.1.0.2/24' }, { address: 'fd00::2/64' }] };
   await machine.exec(['true'], { stdin: 'x' });
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };
-    const stdin = JSON.stringify({ ...conf, nodeFile: join(dir, 'node.json'), ipam: { ...ipam, routes } });
-    let previous = '';
+    const stdin = JSON.stringify({
+      ...conf,
+      nodeFile: join(dir, 'node.json'),
+      ipam: { ...ipam, routes },
+      runtimeConfig,
+    });
+    let previous = plugin.chained ? JSON.stringify(attached) : '';
     for (const command of ['VERSION', 'ADD', 'CHECK', 'DEL', 'GC', 'STATUS']) {
       const io = rehearsalIo(command, dir, previous === '' ? stdin : stdin.replace(/}$/, `,"prevResult":${previous}}`));
       await runPlugin(plugin, machine, io);
