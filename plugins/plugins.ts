@@ -4,10 +4,11 @@ import type { Plugin } from '../src/cni/skel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
+import { firewall } from './firewall.ts';
 import { hostLocal } from './host-local.ts';
 import { loopback } from './loopback.ts';
 import { portmap } from './portmap.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, hostLocal, loopback, portmap].map((p) => [p.name, p]),
+  [bridge, culvert, firewall, hostLocal, loopback, portmap].map((p) => [p.name, p]),
 );

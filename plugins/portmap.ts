@@ -7,7 +7,7 @@
 
 import { forgetConnections } from '../src/apply/conntrack.ts';
 import { addPortmap, formatKey, missingPortmap, removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
-import { readValidAttachments } from '../src/cni/conf.ts';
+import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
@@ -17,7 +17,7 @@ import type { Machine } from '../src/kernel/machine.ts';
 import { formatAddress } from '../src/net/address.ts';
 import { type AttachmentId, attachmentLabel, attachmentMark, isInterfaceName, networkMark } from '../src/net/name.ts';
 import { isForward, type Portmap } from '../src/plan/portmap.ts';
-import { decodePortmapConf, portmapOf, requirePrevResult } from './portmap/conf.ts';
+import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
 
 const idOf = ({ name, containerId, ifname }: Request): AttachmentId => ({ network: name, containerId, ifname });
 

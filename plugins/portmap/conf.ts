@@ -1,6 +1,6 @@
 /** The configuration of `portmap`: every key of the reference plugin 1.9.1, checked. */
 
-import { protocolKeys, readPrevResult } from '../../src/cni/conf.ts';
+import { protocolKeys } from '../../src/cni/conf.ts';
 import { code } from '../../src/cni/error.ts';
 import type { Request, Result } from '../../src/cni/types.ts';
 import { Fields, show } from '../../src/decode.ts';
@@ -102,17 +102,6 @@ export function decodePortmapConf(request: Request, notes: string[] = []): Portm
       };
     },
     notes,
-  );
-}
-
-/** What an earlier plugin answered. Throws CniError 7 where there is none. */
-export function requirePrevResult(request: Request): Result {
-  const previous = readPrevResult(request.conf, request.cniVersion);
-  if (previous) return previous;
-  throw new CniError(
-    code.invalidConfig,
-    `prevResult: got nothing, want the result of an earlier plugin: ${request.conf['type']} must be called as a chained plugin`,
-    'list it in "plugins" behind one that makes an interface, such as bridge',
   );
 }
 

@@ -4,7 +4,7 @@ import { isObject, type JsonObject, show } from '../decode.ts';
 import { CniError, ConfigError, type Problem } from '../errors.ts';
 import { isCniName } from '../net/name.ts';
 import { code } from './error.ts';
-import type { Command, Result, ValidAttachment } from './types.ts';
+import type { Command, Request, Result, ValidAttachment } from './types.ts';
 import { atLeast, commandSince, decodeResult, isSupported, oldestVersion, supportedVersions } from './version.ts';
 
 /** Keys of a plugin's configuration that the protocol or the runtime owns (spec section 1 and section 3, "Deriving"). */
@@ -83,6 +83,17 @@ export function readConf(stdin: string, command: Command): NetConf {
 export function readPrevResult(conf: JsonObject, cniVersion: string): Result | undefined {
   const value = conf['prevResult'] ?? undefined;
   return value === undefined ? undefined : decodeResult(value, cniVersion, 'prevResult');
+}
+
+/** The same for a chained plugin, which cannot do without. Throws CniError 7 where there is none. */
+export function requirePrevResult({ conf, cniVersion }: Pick<Request, 'conf' | 'cniVersion'>): Result {
+  const previous = readPrevResult(conf, cniVersion);
+  if (previous) return previous;
+  throw new CniError(
+    code.invalidConfig,
+    `prevResult: got nothing, want the result of an earlier plugin: ${conf['type']} must be called as chained plugin`,
+    'list it in "plugins" behind one that makes an interface, such as bridge',
+  );
 }
 
 /**

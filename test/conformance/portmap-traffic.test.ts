@@ -1,7 +1,7 @@
 /** portmap: packets. From another machine, from the host by its address and 127.0.0.1, from the container itself and its neighbours. */
 
 import { describe, expect } from 'vitest';
-import { itOurs, it as withHost } from '../support/case.ts';
+import { it as withHost } from '../support/case.ts';
 import { Chained } from '../support/chain.ts';
 import type { Host } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
@@ -29,17 +29,17 @@ const fixtures = {
   },
 };
 const it = withHost.extend<{ outside: Outside; services: Services }>(fixtures);
-const ownIt = itOurs.extend<{ outside: Outside; services: Services }>(fixtures);
+const ownIt = it.skipIf(!ours);
 
 const families = [4, 6] as const;
 const near = (family: 4 | 6): string => (family === 4 ? '192.0.2.1' : '2001:db8::1');
 const far = (family: 4 | 6): string => Outside.addresses[family === 4 ? 0 : 1];
 
-const mapped = (host: Host, mappings: object[], keys: object = {}, id?: string): Chained =>
+const mapped = (host: Host, mappings: object[], keys: object = {}, id?: string, bridge = {}): Chained =>
   new Chained(
     host,
     { type: 'portmap', capabilities: { portMappings: true }, runtimeConfig: { portMappings: mappings }, ...keys },
-    id ? { id } : {},
+    { keys: bridge, ...(id ? { id } : {}) },
   );
 
 const web = { hostPort: 8080, containerPort: 80, protocol: 'tcp' };
@@ -63,9 +63,10 @@ describe.each(families)('IPv%d', (family) => {
   });
 
   it('the container reaches itself, and a neighbour on the bridge does', async ({ host, outside: _, services }) => {
-    const pod = mapped(host, [web]);
+    // where the kernel filters bridged packets (br_netfilter) they turn round at the port itself
+    const pod = mapped(host, [web], {}, undefined, { hairpinMode: true });
     pod.add();
-    const neighbour = mapped(host, []);
+    const neighbour = mapped(host, [], {}, undefined, { hairpinMode: true });
     await services.serve(pod.netns, 'a');
     expect(askTcp(pod.netns, near(family), 8080)).toMatch(/^a /);
     expect(askTcp(neighbour.netns, near(family), 8080)).toMatch(/^a /);
@@ -174,5 +175,4 @@ ownIt('what listens at 127.0.0.1 stays the host’s alone', async ({ host, servi
   pod.pod.exec('sysctl -qw net.ipv4.conf.eth0.route_localnet=1');
   expect(askTcp(pod.netns, '10.1.2.1', 9090)).toMatch(/^host /);
   expect(askTcp(pod.netns, '127.0.0.1', 9090)).toBeUndefined();
-  expect(ours).toBe(true);
 });
