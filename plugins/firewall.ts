@@ -5,60 +5,24 @@
 
 import { addFirewall, missingFirewall, removeFirewall, sweepFirewall } from '../src/apply/firewall.ts';
 import { settle } from '../src/apply/settle.ts';
-import { protocolKeys, readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
+import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
-import { Fields, show } from '../src/decode.ts';
+import { show } from '../src/decode.ts';
 import { CniError } from '../src/errors.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type AttachmentId, attachmentLabel, attachmentMark, isInterfaceName, networkMark } from '../src/net/name.ts';
 import { foreignForwardRemarks } from '../src/nftables/forward-chains.ts';
-import type { Firewall, IngressPolicy } from '../src/plan/firewall.ts';
-
-interface FirewallConf {
-  policy: IngressPolicy;
-}
-
-const policies: readonly string[] = ['open', 'same-bridge', 'isolated'] satisfies IngressPolicy[];
+import { type Firewall, ownPlaces, sharedLabel } from '../src/plan/firewall.ts';
+import { decodeFirewallConf, type FirewallConf } from './firewall/conf.ts';
 
 const idOf = ({ name, containerId, ifname }: Request): AttachmentId => ({ network: name, containerId, ifname });
-
-function decodeBackend(f: Fields, notes: string[]): void {
-  const backend = f.string('backend') || 'nftables';
-  if (backend === 'iptables' || backend === 'firewalld') notes.push(`backend: "${backend}" is done with nftables`);
-  else if (backend !== 'nftables') f.wrong('backend', '"nftables", "iptables" or "firewalld"');
-  if (f.string('firewalldZone')) notes.push('firewalldZone: no zone of firewalld is changed');
-}
-
-/** The configuration; `notes` takes remarks on keys. Throws ConfigError, and CniError 2 for what nftables cannot do. */
-function decodeFirewallConf(request: Request, notes: string[] = []): FirewallConf {
-  return Fields.read(
-    request.conf,
-    '',
-    (f) => {
-      f.ignore(...protocolKeys, 'ipam', 'dns');
-      const chain = f.string('iptablesAdminChainName') ?? '';
-      if (chain !== '') {
-        throw new CniError(
-          code.unsupportedField,
-          `unsupported field iptablesAdminChainName: got ${show(chain)}`,
-          'forwarding is decided with nftables, which cannot jump to a chain of iptables; remove the key, rules in FORWARD still hold',
-        );
-      }
-      decodeBackend(f, notes);
-      const policy = f.string('ingressPolicy') || 'open';
-      if (!policies.includes(policy)) f.wrong('ingressPolicy', '"open", "same-bridge" or "isolated"');
-      return { policy: policy as IngressPolicy };
-    },
-    notes,
-  );
-}
 
 /** What the attachment needs in the kernel. Throws CniError 7 when a policy has no bridge to hold for. */
 function firewallOf({ policy }: FirewallConf, previous: Result): Firewall {
   const addresses = previous.ips.map((ip) => ip.address.address);
-  const [first] = previous.interfaces;
+  const [first, ...others] = previous.interfaces;
   const bridge = first && !first.sandbox && isInterfaceName(first.name) ? first.name : '';
   if (policy !== 'open' && bridge === '') {
     throw new CniError(
@@ -67,7 +31,8 @@ function firewallOf({ policy }: FirewallConf, previous: Result): Firewall {
       'chain firewall behind bridge, whose result begins with its bridge',
     );
   }
-  return { addresses, policy, bridge };
+  const ports = others.filter((i) => !i.sandbox && isInterfaceName(i.name)).map((i) => i.name);
+  return { addresses, policy, bridge, ports };
 }
 
 async function warnOfOthers({ kernel, warn }: Machine): Promise<void> {
@@ -95,10 +60,12 @@ async function check(request: Request, { kernel }: Machine): Promise<void> {
   const missing = await missingFirewall(kernel, firewall, attachmentMark(id));
   if (missing.length === 0) return;
   throw driftError(
-    missing.map(({ set, key, comment }) => ({
-      path: `${key} in set ${set}`,
+    missing.map(({ table, set, key, comment }) => ({
+      path: `${key} in set ${table} ${set}`,
       got: comment === undefined ? 'nothing' : show(comment),
-      want: show(set.startsWith('pods') ? attachmentLabel(id) : firewall.policy),
+      want: show(
+        ownPlaces(firewall).some((p) => p.table === table && p.set === set) ? attachmentLabel(id) : sharedLabel,
+      ),
     })),
   );
 }

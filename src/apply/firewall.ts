@@ -2,19 +2,27 @@
 
 import type { Kernel } from '../kernel/kernel.ts';
 import {
-  addressKey,
   bridgeFirewallTable,
-  bridgeKeys,
+  bridgePlaces,
   createFirewall,
   type Firewall,
   firewallBase,
   firewallTable,
+  ownPlaces,
+  type Place,
+  sharedLabel,
 } from '../plan/firewall.ts';
 import { deleteElement, deleteElements, type Element, elementsOf, failedWith, showTable } from './nft.ts';
 
-const readElements = async (kernel: Kernel): Promise<Element[]> => elementsOf(await showTable(kernel, firewallTable));
+/** What both tables hold. */
+async function readElements(kernel: Kernel): Promise<Element[]> {
+  const shown = await Promise.all([firewallTable, bridgeFirewallTable].map((table) => showTable(kernel, table)));
+  return shown.flatMap(elementsOf);
+}
 
 const hasMark = (mark: string) => (e: Element) => e.comment.split(' ')[0] === mark;
+
+const isAt = (a: Place, b: Place): boolean => a.table === b.table && a.set === b.set && a.key === b.key;
 
 /**
  * Accepts the attachment's traffic. The tables are made only when they are missed; an element that an earlier owner of an
@@ -22,36 +30,33 @@ const hasMark = (mark: string) => (e: Element) => e.comment.split(' ')[0] === ma
  */
 export async function addFirewall(kernel: Kernel, firewall: Firewall, label: string): Promise<void> {
   const elements = createFirewall(firewall, label);
+  const base = firewallBase(firewall.policy);
   if (elements === '') return;
   try {
     try {
       await kernel.nft(elements);
     } catch (error) {
       if (!failedWith(error, 'not-found')) throw error;
-      await kernel.nft(firewallBase() + elements);
+      await kernel.nft(base + elements);
     }
   } catch (error) {
     if (!failedWith(error, 'exists')) throw error;
-    const wanted = firewall.addresses.map(addressKey);
-    const inTheWay = (await readElements(kernel)).filter((e) => wanted.some((w) => w.set === e.set && w.key === e.key));
-    await kernel.nft(inTheWay.map((e) => deleteElement(firewallTable, e)).join('') + firewallBase() + elements);
+    const own = ownPlaces(firewall);
+    const inTheWay = (await readElements(kernel)).filter((e) => own.some((place) => isAt(e, place)));
+    await kernel.nft(inTheWay.map(deleteElement).join('') + base + elements);
   }
 }
 
-/** Removes the addresses of the attachment with this mark. Its bridge keeps its policy, which is other pods' too. */
+/** Removes what the attachment with this mark has. Its bridge keeps its policy, which is other pods' too. */
 export async function removeFirewall(kernel: Kernel, mark: string): Promise<void> {
-  await deleteElements(kernel, firewallTable, (await readElements(kernel)).filter(hasMark(mark)));
+  await deleteElements(kernel, (await readElements(kernel)).filter(hasMark(mark)));
 }
 
-const bridgeName = (e: Element): string => e.key.split('"')[1] ?? '';
-
-/** Removes every address whose comment does not please, and the policies of bridges that are gone. For GC. */
+/** Removes every element whose comment does not please, and the policies of bridges that are gone. For GC. */
 export async function sweepFirewall(kernel: Kernel, keep: (comment: string) => boolean): Promise<void> {
-  const isGone = (e: Element) => kernel.readSysctl(`net/ipv4/conf/${bridgeName(e)}/forwarding`) === undefined;
-  const isStale = (e: Element) => (e.comment === 'culvert' ? isGone(e) : !keep(e.comment));
-  const ports = elementsOf(await showTable(kernel, bridgeFirewallTable));
-  await deleteElements(kernel, firewallTable, (await readElements(kernel)).filter(isStale));
-  await deleteElements(kernel, bridgeFirewallTable, ports.filter(isGone));
+  const isGone = ({ key }: Element) => kernel.readSysctl(`net/ipv4/conf/${key.split('"')[1]}/forwarding`) === undefined;
+  const isStale = (e: Element) => (e.comment === sharedLabel ? isGone(e) : !keep(e.comment));
+  await deleteElements(kernel, (await readElements(kernel)).filter(isStale));
 }
 
 /** What of the attachment is not there as it should be, each with the comment that stands there. */
@@ -59,13 +64,10 @@ export async function missingFirewall(
   kernel: Kernel,
   firewall: Firewall,
   mark: string,
-): Promise<{ set: string; key: string; comment: string | undefined }[]> {
+): Promise<(Place & { comment: string | undefined })[]> {
   const found = await readElements(kernel);
-  const at = (w: { set: string; key: string }) => found.find((e) => e.set === w.set && e.key === w.key);
-  const addresses = firewall.addresses.map(addressKey).filter((w) => {
-    const element = at(w);
-    return !element || !hasMark(mark)(element);
-  });
-  const bridges = bridgeKeys(firewall).filter((w) => !at(w));
-  return [...addresses, ...bridges].map((w) => ({ ...w, comment: at(w)?.comment }));
+  const at = (place: Place) => found.find((e) => isAt(e, place));
+  const own = ownPlaces(firewall).filter((place) => !found.some((e) => isAt(e, place) && hasMark(mark)(e)));
+  const shared = bridgePlaces(firewall).filter((place) => !at(place));
+  return [...own, ...shared].map((place) => ({ ...place, comment: at(place)?.comment }));
 }

@@ -18,6 +18,8 @@ export async function showTable(kernel: Kernel, table: string): Promise<string> 
 
 /** An element with a comment, as a table shows it. */
 export interface Element {
+  /** "inet culvert_portmap". */
+  readonly table: string;
   /** The set or map that holds it. */
   readonly set: string;
   readonly key: string;
@@ -28,24 +30,24 @@ export interface Element {
 
 /** Every commented element of a table's sets and maps. */
 export function elementsOf(shown: string): Element[] {
+  const table = /^table (\S+ \S+) /m.exec(shown)?.[1] ?? '';
   return shown.split(/^\t(?=map|set|chain)/m).flatMap((block) => {
     const set = /^(?:map|set) (\S+) /.exec(block)?.[1];
     if (set === undefined) return [];
-    const found = block.matchAll(/([^\s{,](?:[^"{,]*[^\s"{,])?) comment "([^"]*)"(?: : ([^,}\n]+?))?(?=,| }|\n)/g);
-    return [...found].map(([, key = '', comment = '', value = '']) => ({ set, key, comment, value }));
+    const found = block.matchAll(/([^\s{,][^{,]*?) comment "([^"]*)"(?: : ([^,}\n]+?))?(?=,| }|\n)/g);
+    return [...found].map(([, key = '', comment = '', value = '']) => ({ table, set, key, comment, value }));
   });
 }
 
-export const deleteElement = (table: string, { set, key }: Pick<Element, 'set' | 'key'>): string =>
-  `delete element ${table} ${set} { ${key} }\n`;
+export const deleteElement = ({ table, set, key }: Element): string => `delete element ${table} ${set} { ${key} }\n`;
 
 /** Deletes elements, all in one transaction or, when one of them is gone already, each by itself. */
-export async function deleteElements(kernel: Kernel, table: string, elements: readonly Element[]): Promise<void> {
+export async function deleteElements(kernel: Kernel, elements: readonly Element[]): Promise<void> {
   if (elements.length === 0) return;
   try {
-    await kernel.nft(elements.map((e) => deleteElement(table, e)).join(''));
+    await kernel.nft(elements.map(deleteElement).join(''));
   } catch (error) {
     if (!failedWith(error, 'not-found')) throw error;
-    if (elements.length > 1) for (const element of elements) await deleteElements(kernel, table, [element]);
+    if (elements.length > 1) for (const element of elements) await deleteElements(kernel, [element]);
   }
 }

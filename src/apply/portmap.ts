@@ -62,9 +62,7 @@ export async function addPortmap(kernel: Kernel, portmap: Portmap, label: string
     const inTheWay = (await readElements(kernel)).filter((e) => wanted.some((w) => isAt(e, w)));
     refuseTaken(inTheWay.filter((e) => isForward(e) && !hasMark(mark)(e)));
     const [table, ...base] = portmapBase(portmap).split('\n');
-    await kernel.nft(
-      [table, ...inTheWay.map((e) => deleteElement(portmapTable, e).trim()), ...base, elements].join('\n'),
-    );
+    await kernel.nft([table, ...inTheWay.map((e) => deleteElement(e).trim()), ...base, elements].join('\n'));
   }
 }
 
@@ -86,7 +84,7 @@ const flowOf = ({ key, value }: Element): Flow => {
 /** Deletes the elements that match, then the connections of the mappings among them. Answers what stays. */
 async function remove(machine: Machine, doomed: (e: Element) => boolean): Promise<void> {
   const elements = (await readElements(machine.kernel)).filter(doomed);
-  await deleteElements(machine.kernel, portmapTable, elements);
+  await deleteElements(machine.kernel, elements);
   await forgetConnections(machine, elements.filter(isForward).map(flowOf));
 }
 

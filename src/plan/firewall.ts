@@ -3,8 +3,8 @@
  *
  * One set per family holds the pods' addresses: what they send is accepted, and what belongs to their connections. An element
  * carries its attachment's label as comment. `ingressPolicy` is the bridge's: bridges that are kept apart stand in one set and
- * nothing is forwarded between two of them; an isolated one forwards nothing between its own ports either, neither by routing
- * nor as a bridge, for which a table of the bridge family sees the frames.
+ * nothing is forwarded between two of them. An isolated one routes nothing back to itself either, and its ports, which a table of
+ * the bridge family holds, get no frames from each other.
  */
 
 import { type Address, type Family, families, formatAddress } from '../net/address.ts';
@@ -20,57 +20,71 @@ export interface Firewall {
   readonly policy: IngressPolicy;
   /** The bridge the policy holds for; unused when it is open. */
   readonly bridge: string;
+  /** The container's ports of the bridge. */
+  readonly ports: readonly string[];
+}
+
+/** Where an element stands. */
+export interface Place {
+  readonly table: string;
+  readonly set: string;
+  readonly key: string;
 }
 
 export const podSet = (family: Family): string => `pods${family}`;
 
 const protocol = (family: Family): string => (family === 4 ? 'ip' : 'ip6');
 
-export const addressKey = (a: Address): { set: string; key: string } => ({
-  set: podSet(a.family),
-  key: formatAddress(a),
-});
+/** The elements that are the attachment's own: its addresses, and its ports where they are isolated. */
+export const ownPlaces = ({ addresses, policy, ports }: Firewall): Place[] => [
+  ...addresses.map((a) => ({ table: firewallTable, set: podSet(a.family), key: formatAddress(a) })),
+  ...(policy === 'isolated' ? ports : []).map((port) => ({
+    table: bridgeFirewallTable,
+    set: 'isolated',
+    key: `"${port}"`,
+  })),
+];
 
-/** An address's element, which must be new, and the bridge's, which pods share. */
-export function createFirewall({ addresses, policy, bridge }: Firewall, label: string): string {
-  const lines = addresses
-    .map(addressKey)
-    .map(({ set, key }) => `create element ${firewallTable} ${set} { ${key} comment "${label}" }`);
-  return `${[...lines, ...bridgeElements(policy, bridge)].map((line) => `${line}\n`).join('')}`;
-}
-
-function bridgeElements(policy: IngressPolicy, bridge: string): string[] {
-  if (policy === 'open') return [];
-  const apart = [
-    `add element ${firewallTable} apart { "${bridge}" comment "culvert" }`,
-    `add element ${firewallTable} same { "${bridge}" . "${bridge}" comment "culvert" }`,
-  ];
-  if (policy === 'same-bridge') return apart;
-  return [
-    ...apart,
-    `add element ${firewallTable} isolated { "${bridge}" . "${bridge}" comment "culvert" }`,
-    `add element ${bridgeFirewallTable} isolated { "${bridge}" comment "culvert" }`,
-  ];
-}
-
-/** The sets of both tables that a policy has its bridge in. */
-export function bridgeKeys({ policy, bridge }: Firewall): { set: string; key: string }[] {
+/** The elements of its bridge's policy, which pods share. */
+export function bridgePlaces({ policy, bridge }: Firewall): Place[] {
   if (policy === 'open') return [];
   const pair = `"${bridge}" . "${bridge}"`;
   return [
-    { set: 'apart', key: `"${bridge}"` },
-    { set: 'same', key: pair },
-    ...(policy === 'isolated' ? [{ set: 'isolated', key: pair }] : []),
+    { table: firewallTable, set: 'apart', key: `"${bridge}"` },
+    { table: firewallTable, set: 'same', key: pair },
+    ...(policy === 'isolated' ? [{ table: firewallTable, set: 'isolated', key: pair }] : []),
   ];
 }
+
+/** The comment of a bridge's elements. */
+export const sharedLabel = 'culvert';
+
+const element = ({ table, set, key }: Place, label: string): string =>
+  `element ${table} ${set} { ${key} comment "${label}" }\n`;
+
+/** The attachment's own elements, which must be new, and the bridge's. */
+export const createFirewall = (firewall: Firewall, label: string): string =>
+  [
+    ...ownPlaces(firewall).map((place) => `create ${element(place, label)}`),
+    ...bridgePlaces(firewall).map((place) => `add ${element(place, sharedLabel)}`),
+  ].join('');
 
 const acceptPods = (family: Family): string[] => [
   `${protocol(family)} saddr @${podSet(family)} accept`,
   `ct state established,related ${protocol(family)} daddr @${podSet(family)} accept`,
 ];
 
-/** Both tables; repeating it changes nothing. */
-export function firewallBase(): string {
+const bridgeBase = [
+  `add table ${bridgeFirewallTable}`,
+  `add set ${bridgeFirewallTable} isolated { type ifname ; }`,
+  `add chain ${bridgeFirewallTable} forward { type filter hook forward priority filter ; policy accept ; }`,
+  `flush chain ${bridgeFirewallTable} forward`,
+  `add rule ${bridgeFirewallTable} forward iifname @isolated drop`,
+  `add rule ${bridgeFirewallTable} forward oifname @isolated drop`,
+];
+
+/** The tables that a policy needs; repeating it changes nothing. */
+export function firewallBase(policy: IngressPolicy): string {
   const rules = [
     'iifname . oifname @isolated drop',
     'iifname . oifname @same accept',
@@ -85,11 +99,7 @@ export function firewallBase(): string {
     `add chain ${firewallTable} forward { type filter hook forward priority filter ; policy accept ; }`,
     `flush chain ${firewallTable} forward`,
     ...rules.map((rule) => `add rule ${firewallTable} forward ${rule}`),
-    `add table ${bridgeFirewallTable}`,
-    `add set ${bridgeFirewallTable} isolated { type ifname ; }`,
-    `add chain ${bridgeFirewallTable} forward { type filter hook forward priority filter ; policy accept ; }`,
-    `flush chain ${bridgeFirewallTable} forward`,
-    `add rule ${bridgeFirewallTable} forward meta protocol { ip, ip6 } meta ibrname @isolated drop`,
+    ...(policy === 'isolated' ? bridgeBase : []),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decodeBridgeConf } from '../../plugins/bridge/conf.ts';
 import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
+import { decodeFirewallConf } from '../../plugins/firewall/conf.ts';
 import { plugins } from '../../plugins/plugins.ts';
+import { decodePortmapConf } from '../../plugins/portmap/conf.ts';
 import { conflist, conflistName } from '../../src/agent/node-files.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { readConf } from '../../src/cni/conf.ts';
@@ -67,6 +69,8 @@ async function load(request: Request): Promise<string[]> {
   const notes: string[] = [];
   const type = request.conf['type'];
   if (type === 'bridge') decodeBridgeConf(request, notes);
+  else if (type === 'portmap') decodePortmapConf(request, notes);
+  else if (type === 'firewall') decodeFirewallConf(request, notes);
   else if (type === 'culvert') decodeCulvertConf(request, notes);
   else expect(['host-local', 'loopback']).toContain(type);
   if ((request.conf['ipam'] as JsonObject | undefined)?.['type'] === 'host-local') await lease(request, notes);
