@@ -45,8 +45,8 @@ describe('ADD', () => {
   itOurs('says nothing when nothing is odd, and names a chain that drops', ({ host }) => {
     const pod = walled(host);
     expect(pod.call('ADD').stderr).toBe('');
-    host.exec('nft -f -', 'table ip mine { chain fwd { type filter hook forward priority 0; policy drop; }\n}\n');
-    expect(pod.call('ADD').stderr).toContain('chain ip mine fwd drops forwarded packets');
+    host.exec('nft -f -', 'table ip mine { chain passage { type filter hook forward priority 0; policy drop; }\n}\n');
+    expect(pod.call('ADD').stderr).toContain('chain ip mine passage drops forwarded packets');
   });
 });
 
