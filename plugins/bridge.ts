@@ -176,8 +176,9 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const type = ipamType(request);
   const host = hostVethName(id);
   const onHost = settle([
-    removeLinks(request, machine),
+    // first what takes longest: nft ends only when the kernel has waited for the packets under way
     type && hasFlag(request, 'ipMasq') ? endMasquerade(request, machine, type) : undefined,
+    removeLinks(request, machine),
     hasFlag(request, 'macspoofchk') ? removeGuards(kernel, (port) => port === host) : undefined,
   ]);
   // the address is given back only when nothing here answers for it any more

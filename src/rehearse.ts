@@ -14,6 +14,7 @@ import type { Machine } from './kernel/machine.ts';
 
 const agreeable: Kernel = {
   ip: async () => {},
+  deleteLink: async () => {},
   bridge: async () => {},
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],

@@ -49,7 +49,8 @@ export async function addVeth(
 /** Deletes a link; whether there was one. */
 export async function deleteLink(kernel: Kernel, name: string, netns?: string): Promise<boolean> {
   try {
-    await kernel.ip([`link delete dev ${name}`], netns);
+    if (netns) await kernel.ip([`link delete dev ${name}`], netns);
+    else await kernel.deleteLink(name);
     return true;
   } catch (error) {
     if (isGone(error)) return false;

@@ -1,0 +1,91 @@
+/** The packaged agent as a process, and the cluster file it reads. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+export const underlayDevice = 'uplink';
+
+/** The node that the benchmark plays. */
+export const self = { name: 'self', addresses: ['10.201.0.1', 'fd00:200:1::1'] };
+
+const hex = (i: number): string => (i + 1).toString(16);
+
+/** Nodes after this one, each with one podCIDR per family. */
+const entry = (i: number): string => {
+  const addresses = i === 0 ? self.addresses : [`10.200.${(i >> 8) + 1}.${i & 255}`, `fd00:200::${hex(i)}`];
+  const podCIDRs = podCidrs(i);
+  return `  - name: ${i === 0 ? self.name : `node${i}`}\n    addresses: [${addresses.join(', ')}]\n    podCIDRs: [${podCIDRs.join(', ')}]\n`;
+};
+
+export const podCidrs = (i: number): string[] => [`10.${100 + (i >> 8)}.${i & 255}.0/24`, `fd00:100:0:${hex(i)}::/64`];
+
+/** `count` nodes and this one; written by rename. */
+export function writeCluster(file: string, count: number): void {
+  writeFileSync(`${file}.next`, `nodes:\n${Array.from({ length: count + 1 }, (_, i) => entry(i)).join('')}`);
+  renameSync(`${file}.next`, file);
+}
+
+export function writeConfig(file: string, dir: string, log: 'info' | 'debug'): void {
+  const paths = Object.fromEntries(['run', 'state', 'cniConf', 'leases'].map((p) => [p, join(dir, p)]));
+  const config = { node: self.name, cluster: { file: 'cluster.yaml' }, listen: '127.0.0.1:9467', resyncSeconds: 3600 };
+  writeFileSync(file, JSON.stringify({ ...config, paths, log })); // YAML, too
+}
+
+const readyTimeoutMs = 30_000;
+
+interface Line {
+  readonly msg: string;
+  readonly ms?: number;
+  readonly command?: string;
+}
+
+export class Agent {
+  /** From its start until it said that the host is as planned. */
+  readonly readyMs: number;
+  /** Its log until then. */
+  readonly lines: readonly Line[];
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, readyMs: number, lines: readonly Line[]) {
+    this.#child = child;
+    this.readyMs = readyMs;
+    this.lines = lines;
+  }
+
+  /** Throws with the end of its log when it ends, or is not ready in time. */
+  static async start(executable: string, config: string): Promise<Agent> {
+    const lines: Line[] = [];
+    const started = performance.now();
+    const child = spawn(executable, ['agent', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const end = () => child.kill('SIGKILL');
+    const timeout = setTimeout(end, readyTimeoutMs);
+    process.prependListener('exit', end); // before its folder is removed, or it writes there again
+    child.on('exit', () => process.off('exit', end));
+    for await (const text of createInterface({ input: child.stdout })) {
+      lines.push(JSON.parse(text) as Line);
+      if (lines.at(-1)!.msg !== 'ready') continue;
+      const readyMs = performance.now() - started;
+      clearTimeout(timeout);
+      child.stdout.resume();
+      return new Agent(child, readyMs, lines);
+    }
+    throw new Error(
+      `the agent ended, or was not ready after ${readyTimeoutMs / 1000} s and was ended: ${JSON.stringify(lines.slice(-3))}`,
+    );
+  }
+
+  /** A figure of /proc/PID/status in MiB: VmRSS, VmHWM. */
+  memoryMiB(field: string): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    return Number(new RegExp(`^${field}:\\s+([0-9]+) kB`, 'm').exec(status)![1]) / 1024;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill('SIGTERM');
+    await once(this.#child, 'exit');
+  }
+}

@@ -1,0 +1,156 @@
+/** The packaged agent with many nodes: from nothing, started again, and one node more; both families, VXLAN. */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { routeProtocol } from '../../src/plan/host.ts';
+import { vxlanDevice } from '../../src/plan/vxlan.ts';
+import { Agent, podCidrs, self, underlayDevice, writeCluster, writeConfig } from './agent.ts';
+import { figuresOf, type Row, type Unit } from './measure.ts';
+import type { Bench, Section } from './section.ts';
+import { run as runLine } from './suite.ts';
+
+function makeUnderlay(): void {
+  runLine(`ip link add ${underlayDevice} type veth peer name far`);
+  for (const name of ['far', underlayDevice]) runLine(`ip link set ${name} up`);
+  const [v4, v6] = self.addresses;
+  runLine(`ip addr add ${v4}/13 dev ${underlayDevice}`);
+  runLine(`ip addr add ${v6}/32 dev ${underlayDevice} nodad`);
+}
+
+/** As before the agent's first start. Everything here is in the benchmark's own namespace. */
+function clear(): void {
+  spawnSync('ip', ['link', 'delete', vxlanDevice]);
+  for (const family of ['-4', '-6']) spawnSync('ip', [family, 'route', 'flush', 'proto', routeProtocol]);
+  runLine('nft flush ruleset');
+}
+
+/** Programs that only look: the agent's other commands change something. */
+const looks = (command: string): boolean => / -j | list /.test(command);
+
+interface Files {
+  readonly cluster: string;
+  readonly config: string;
+  readonly dir: string;
+}
+
+/** Values of one number of nodes. */
+class Values {
+  readonly cold: number[] = [];
+  readonly pass: number[] = [];
+  readonly again: number[] = [];
+  readonly changes: number[] = [];
+  readonly commands: number[] = [];
+  readonly added: number[] = [];
+  readonly resident: number[] = [];
+  readonly peak: number[] = [];
+}
+
+/** How long it takes from the changed file to the last of the node's routes in the kernel. */
+async function addNode(file: string, count: number): Promise<number> {
+  const monitor = spawn('ip', ['monitor', 'route'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const missing = new Set(podCidrs(count));
+  const timeout = setTimeout(() => monitor.kill(), 10_000);
+  try {
+    await sleep(100); // it listens by now
+    const started = performance.now();
+    writeCluster(file, count);
+    for await (const line of createInterface({ input: monitor.stdout })) {
+      missing.delete(line.split(' ')[0]!);
+      if (missing.size === 0) return performance.now() - started;
+    }
+  } finally {
+    clearTimeout(timeout);
+    monitor.kill();
+  }
+  throw new Error(`no route to ${[...missing].join(' and ')} after 10 s`);
+}
+
+async function cold(bench: Bench, files: Files, values: Values): Promise<void> {
+  clear();
+  writeConfig(files.config, files.dir, 'info');
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+  try {
+    values.cold.push(agent.readyMs);
+    values.pass.push(agent.lines.find((l) => l.msg === 'applied')!.ms!);
+  } finally {
+    await agent.stop();
+  }
+}
+
+/** Started again on the host as it left it, with every command line in its log. */
+async function again(bench: Bench, files: Files, values: Values): Promise<void> {
+  writeConfig(files.config, files.dir, 'debug');
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+  try {
+    values.again.push(agent.readyMs);
+    const metrics = await (await fetch('http://127.0.0.1:9467/metrics')).text();
+    const changes = [...metrics.matchAll(/^culvert_changes_total{.*} ([0-9]+)$/gm)].map((m) => Number(m[1]));
+    values.changes.push(changes.reduce((sum, n) => sum + n, 0));
+    const commands = agent.lines.flatMap((l) => (l.msg === 'run' ? [l.command!.split('\n')[0]!] : []));
+    values.commands.push(commands.filter((c) => !looks(c)).length);
+  } finally {
+    await agent.stop();
+  }
+}
+
+/** One node more, several times; between two the agent comes to rest. */
+async function grow(bench: Bench, files: Files, values: Values, count: number, rounds: number): Promise<void> {
+  writeConfig(files.config, files.dir, 'info');
+  clear();
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+  try {
+    for (let i = 1; i <= rounds; i++) {
+      await sleep(1500);
+      values.added.push(await addNode(files.cluster, count + i));
+    }
+    await sleep(2000);
+    values.resident.push(agent.memoryMiB('VmRSS'));
+    values.peak.push(agent.memoryMiB('VmHWM'));
+  } finally {
+    await agent.stop();
+  }
+}
+
+async function measure(bench: Bench, count: number): Promise<Row[]> {
+  const dir = join(bench.dir, `agent-${count}`);
+  mkdirSync(dir);
+  const files = { cluster: join(dir, 'cluster.yaml'), config: join(dir, 'agent.yaml'), dir };
+  writeCluster(files.cluster, count);
+  const values = new Values();
+  for (let round = 0; round < (bench.quick ? 1 : 5); round++) {
+    await cold(bench, files, values);
+    await again(bench, files, values);
+  }
+  await grow(bench, files, values, count, bench.quick ? 1 : 7);
+  const isLarge = count === 5000;
+  const row = (work: string, unit: Unit, list: number[], atMost?: number): Row => ({
+    work: `${count.toLocaleString('en')} nodes: ${work}`,
+    unit,
+    figures: [figuresOf(bench.culvert.label, list)],
+    ...(atMost === undefined ? {} : { target: { atMost } }),
+  });
+  return [
+    row('cold, from its start until it is ready', 'ms', values.cold, isLarge ? 2000 : undefined),
+    row('  of that: read, plan, compare, apply', 'ms', values.pass),
+    row('started again, until it is ready', 'ms', values.again),
+    row('  changes that this made', 'count', values.changes, 0),
+    row('  commands that change something', 'count', values.commands, 0),
+    row('one node more: changed file to last route in the kernel', 'ms', values.added, isLarge ? 100 : undefined),
+    row('agent resident, at rest after that', 'MiB', values.resident, isLarge ? 150 : undefined),
+    row('agent resident, peak', 'MiB', values.peak),
+  ];
+}
+
+async function run(bench: Bench): Promise<Row[]> {
+  makeUnderlay();
+  const rows: Row[] = [];
+  for (const count of bench.quick ? [10, 1000] : [10, 1000, 5000]) rows.push(...(await measure(bench, count)));
+  clear();
+  runLine(`ip link delete ${underlayDevice}`);
+  return rows;
+}
+
+export const cluster: Section = { name: 'cluster', title: 'Agent: two families, VXLAN', run };
