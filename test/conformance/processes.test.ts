@@ -68,10 +68,16 @@ describe('children of one execution', () => {
 
   itOurs('of portmap: one on ADD, three on DEL; of firewall: two on ADD, three on DEL', ({ host }) => {
     const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
-    new Chained(host, { type: 'portmap', runtimeConfig: { portMappings: [{ hostPort: 81, containerPort: 80 }] } }).add();
+    new Chained(host, {
+      type: 'portmap',
+      runtimeConfig: { portMappings: [{ hostPort: 81, containerPort: 80 }] },
+    }).add();
     new Chained(host, { type: 'firewall' }).add();
     const { pod, previous } = new Chained(host, {});
-    for (const [type, added] of [['portmap', 1], ['firewall', 2]] as const) {
+    for (const [type, added] of [
+      ['portmap', 1],
+      ['firewall', 2],
+    ] as const) {
       const chained = new Pod(host, { ...pod.conf, type, runtimeConfig, prevResult: previous }, pod.id, pod.netns);
       expect(traced(chained, 'ADD').children).toBe(added);
       expect(traced(chained, 'DEL').children).toBeLessThanOrEqual(3);
