@@ -207,6 +207,7 @@ async function check(request: Request, machine: Machine): Promise<void> {
 
 export const tuning: Plugin<Machine> = {
   name: 'tuning',
+  chained: true,
   about: 'sets sysctls and attributes of the interface that a plugin before it made',
   add,
   del: (request, machine) => restore(request, machine, dataDirOf(request)),

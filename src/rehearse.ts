@@ -36,6 +36,8 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   );
   const ipam = { type: 'host-local', dataDir: dir, ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: 'fd00::/64' }]] };
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
+  const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
+  const attached = { cniVersion: '1.1.0', ips: [{ address: '10.1.0.2/24' }, { address: 'fd00::2/64' }] };
   await machine.exec(['true'], { stdin: 'x' });
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };
@@ -44,8 +46,9 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
       nodeFile: join(dir, 'node.json'),
       dataDir: dir,
       ipam: { ...ipam, routes },
+      runtimeConfig,
     });
-    let previous = '';
+    let previous = plugin.chained ? JSON.stringify(attached) : '';
     for (const command of ['VERSION', 'ADD', 'CHECK', 'DEL', 'GC', 'STATUS']) {
       const io = rehearsalIo(command, dir, previous === '' ? stdin : stdin.replace(/}$/, `,"prevResult":${previous}}`));
       await runPlugin(plugin, machine, io);

@@ -1,6 +1,5 @@
 /** Masquerade of attachments in the kernel: the elements of `plan/masquerade.ts` put there, taken away, checked and swept. */
 
-import { CommandError, type CommandReason } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { type Address, formatAddress, parseAddress } from '../net/address.ts';
 import type { Prefix } from '../net/prefix.ts';
@@ -12,9 +11,7 @@ import {
   masqueradeBase,
   masqueradeTable,
 } from '../plan/masquerade.ts';
-
-const failedWith = (error: unknown, reason: CommandReason): boolean =>
-  error instanceof CommandError && error.reason === reason;
+import { failedWith } from './nft.ts';
 
 /**
  * Masquerades the addresses' traffic. The table and the prefix's chain are nearly always there, so unless this is known to be a

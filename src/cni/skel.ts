@@ -19,6 +19,8 @@ export interface Plugin<Host> {
   readonly name: string;
   /** One sentence for people who start it by hand. */
   readonly about: string;
+  /** Works on what an earlier plugin of the list made, so that its ADD needs a prevResult. */
+  readonly chained?: boolean;
   add(request: Request, host: Host): Promise<Result>;
   del(request: Request, host: Host): Promise<void>;
   check(request: Request, host: Host): Promise<void>;

@@ -17,7 +17,7 @@ const multicast: Readonly<Record<Family, string>> = { 4: '224.0.0.0/4', 6: 'ff00
 
 const name = (set: string, family: Family): string => `${set}${family}`;
 
-/** An accept here ends only our own chain: a base chain of somebody else may still drop (src/agent/firewall.ts looks for such). */
+/** An accept here ends only our own chain: a base chain of somebody else may still drop (src/nftables/forward-chains.ts looks for such). */
 function forwardChain(inUse: readonly Family[]): Chain {
   return {
     name: 'forward',

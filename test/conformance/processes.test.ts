@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { attach, dualStack, hostLocal } from '../support/bridge.ts';
 import { itOurs } from '../support/case.ts';
+import { Chained } from '../support/chain.ts';
 import { lease } from '../support/ipam.ts';
 import { binDir } from '../support/netns.ts';
 import { fine, Pod, resultOf } from '../support/pod.ts';
@@ -76,6 +77,25 @@ describe('children of one execution', () => {
     pod.add();
     const collected = traced(pod, 'GC');
     expect(collected.children, collected.programs.join(' ')).toBeLessThanOrEqual(4);
+  });
+
+  itOurs('of portmap: one on ADD, three on DEL; of firewall: two on ADD, three on DEL', ({ host }) => {
+    const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
+    new Chained(host, {
+      type: 'portmap',
+      runtimeConfig: { portMappings: [{ hostPort: 81, containerPort: 80 }] },
+    }).add();
+    new Chained(host, { type: 'firewall' }).add();
+    const { pod, previous } = new Chained(host, {});
+    for (const [type, added] of [
+      ['portmap', 1],
+      ['firewall', 2],
+    ] as const) {
+      const chained = new Pod(host, { ...pod.conf, type, runtimeConfig, prevResult: previous }, pod.id, pod.netns);
+      expect(traced(chained, 'ADD').children).toBe(added);
+      const del = traced(chained, 'DEL');
+      expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(3);
+    }
   });
 
   itOurs('of loopback: one on ADD, one on DEL', ({ host }) => {

@@ -11,6 +11,10 @@ export class Outside {
   static readonly addresses = ['192.0.2.2', '2001:db8::2'] as const;
   readonly #machine = new Host('o');
 
+  get netns(): string {
+    return this.#machine.netns;
+  }
+
   /** The host gets 192.0.2.1 and 2001:db8::1 on uplink0; the way back to the pods goes by them. */
   constructor(host: Host, podPrefixes: readonly string[] = ['10.1.0.0/16', 'fd00:1::/32']) {
     run(['ip', '-n', host.name, ...`link add uplink0 type veth peer name far0 netns ${this.#machine.name}`.split(' ')]);

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decodeBridgeConf } from '../../plugins/bridge/conf.ts';
 import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
+import { decodeFirewallConf } from '../../plugins/firewall/conf.ts';
 import { plugins } from '../../plugins/plugins.ts';
+import { decodePortmapConf } from '../../plugins/portmap/conf.ts';
 import { decodePtpConf } from '../../plugins/ptp/conf.ts';
 import { decodeStaticConf } from '../../plugins/static.ts';
 import { decodeTuningConf } from '../../plugins/tuning/conf.ts';
@@ -69,6 +71,8 @@ async function lease(request: Request, notes: string[]): Promise<void> {
 const decoders: Record<string, (request: Request, notes: string[]) => unknown> = {
   bridge: decodeBridgeConf,
   culvert: decodeCulvertConf,
+  firewall: decodeFirewallConf,
+  portmap: decodePortmapConf,
   ptp: decodePtpConf,
   static: decodeStaticConf,
   tuning: decodeTuningConf,
