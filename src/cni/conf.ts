@@ -89,9 +89,15 @@ export function readPrevResult(conf: JsonObject, cniVersion: string): Result | u
 export function requirePrevResult(request: Pick<Request, 'command' | 'conf' | 'cniVersion'>): Result {
   const previous = readPrevResult(request.conf, request.cniVersion);
   if (previous) return previous;
-  const isCheck = request.command === 'CHECK';
-  const why = isCheck ? 'CHECK compares with the result of ADD' : 'list it after the plugin that makes the interface';
-  throw new CniError(code.invalidConfig, 'Required prevResult missing', why);
+  if (request.command === 'CHECK') {
+    throw new CniError(code.invalidConfig, 'Required prevResult missing', 'CHECK compares with the result of ADD');
+  }
+  const type = show(request.conf['type']);
+  throw new CniError(
+    code.invalidConfig,
+    `Required prevResult missing: ${type} must be called as chained plugin`,
+    'list it in "plugins" behind one that makes an interface, such as bridge',
+  );
 }
 
 /**
