@@ -8,7 +8,7 @@ import { readFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import { getAsset, isSea } from 'node:sea';
-import { startupSnapshot } from 'node:v8';
+import { setFlagsFromString, startupSnapshot } from 'node:v8';
 import vm from 'node:vm';
 import { plugins } from '../plugins/plugins.ts';
 import { type Io, runPlugin } from './cni/skel.ts';
@@ -52,7 +52,11 @@ async function main(): Promise<void> {
   const called = basename(process.env['CULVERT_CALLED_AS'] ?? process.argv0);
   const asPlugin = called !== 'culvert' || process.env['CNI_COMMAND'] !== undefined;
   const plugin = asPlugin ? plugins.get(called) : undefined;
-  if (plugin) process.exit(await runPlugin(plugin, createMachine(), createIo()));
+  if (plugin) {
+    // nothing here runs long enough to earn back what compiling it further costs
+    for (const flag of ['--no-sparkplug', '--no-opt']) setFlagsFromString(flag);
+    process.exit(await runPlugin(plugin, createMachine(), createIo()));
+  }
   const cli = await loadCli();
   process.exitCode = await cli(process.argv.slice(2));
 }

@@ -35,6 +35,12 @@ const isPath = (r: RouteState): boolean => r.protocol === routeProtocol && r.via
 export const readTable = (kernel: Kernel): Promise<string | undefined> =>
   orNone(kernel.showNft(['list', 'table', 'inet', clusterTable]), undefined);
 
+/** The kernel goes by the greater of the two (ip-sysctl.rst). */
+function isStrict(kernel: Kernel, dev: string): boolean {
+  const [all, own] = ['all', dev].map((name) => Number(kernel.readSysctl(`net/ipv4/conf/${name}/rp_filter`) ?? 0));
+  return Math.max(all ?? 0, own ?? 0) === 1;
+}
+
 export async function readHost(kernel: Kernel): Promise<FoundHost> {
   const hasIpv6 = kernel.readSysctl('net/ipv6/conf/all/forwarding') !== undefined;
   const [shown, shown6, fdb, table] = await Promise.all([
@@ -53,6 +59,7 @@ export async function readHost(kernel: Kernel): Promise<FoundHost> {
       addresses: addressesOf(addresses),
       routes: routes.filter((r) => r.protocol !== routeProtocol),
       hasIpv6,
+      strict: [...new Set(addressesOf(addresses).map((a) => a.dev))].filter((dev) => isStrict(kernel, dev)),
       advertised: [...new Set(advertised)].filter((dev) =>
         ['1', '2'].includes(kernel.readSysctl(`net/ipv6/conf/${dev}/accept_ra`) ?? ''),
       ),

@@ -61,6 +61,7 @@ export class Monitor implements Task {
     const [program, ...args] = [...guard, 'ip', 'monitor', 'link', 'address', 'route', 'neigh'];
     const child = execa(program!, args, {
       stdin: 'ignore',
+      stderr: 'ignore', // it complains of namespaces that have gone; unread it would fill its pipe and stop
       buffer: false,
       reject: false,
       cancelSignal: signal,

@@ -13,6 +13,7 @@ import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
 import { type Log, Once } from './log.ts';
+import { collectWhenIdle } from './memory.ts';
 import { conflistBefore, writeNodeFiles } from './node-files.ts';
 import type { Status } from './status.ts';
 import type { Task } from './task.ts';
@@ -66,6 +67,7 @@ export class Reconciler implements Task {
     while (!signal.aborted) {
       const fine = await this.#pass();
       backoffMs = fine ? 500 : Math.min(backoffMs * 2, resyncMs);
+      collectWhenIdle();
       if (!signal.aborted) await this.#wake.next(fine ? resyncMs : backoffMs);
     }
   }

@@ -15,11 +15,17 @@ function overview(): string {
   return `culvert ${version}: pod networking between Linux nodes, overlaid or routed\n\nusage: culvert COMMAND [OPTION ...]\n\n${lines.join('\n')}\n\nculvert COMMAND --help tells more of one.\n`;
 }
 
+/** Whoever reads may stop reading, as `head` does: the work goes on, for a lab has to be taken down all the same. */
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+}
+
 /**
  * Runs a command line (without the program's name) and answers the exit code. The machine is made here: one of the other
  * bundle would throw that bundle's error classes, which nobody here would know.
  */
 export async function main(argv: string[]): Promise<number> {
+  process.stdout.on('error', ignoreClosedPipe);
   const [name, ...args] = argv;
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(overview());

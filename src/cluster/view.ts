@@ -64,20 +64,24 @@ function decodeNode(value: unknown, path: string): ClusterNode {
   };
 }
 
-/** Nodes that claim the same thing. */
-function duplicates(nodes: readonly ClusterNode[], keys: (node: ClusterNode) => string[], want: string): Problem[] {
+/** Nodes that claim the same thing: `keys` names it, `what` says what it is. */
+function duplicates(
+  nodes: readonly ClusterNode[],
+  what: string,
+  keys: (node: ClusterNode) => readonly string[],
+  want: string,
+): Problem[] {
   const owners = new Map<string, number>();
   const problems: Problem[] = [];
   for (const [i, node] of nodes.entries()) {
     for (const key of keys(node)) {
       const first = owners.get(key);
-      if (first === undefined) owners.set(key, i);
-      else
-        problems.push({
-          path: `nodes[${i}]`,
-          got: `"${node.name}" with ${key}, as nodes[${first}] "${nodes[first]!.name}"`,
-          want,
-        });
+      if (first === undefined) {
+        owners.set(key, i);
+        continue;
+      }
+      const got = `"${node.name}" with ${what} ${key}, as nodes[${first}] "${nodes[first]!.name}"`;
+      problems.push({ path: `nodes[${i}]`, got, want });
     }
   }
   return problems;
@@ -141,15 +145,16 @@ function swallowed(nodes: readonly ClusterNode[], sorted: readonly Owned[], fami
 }
 
 function clashes(nodes: readonly ClusterNode[]): Problem[] {
-  const names = duplicates(nodes, (n) => [`name "${n.name}"`], 'a name only once');
+  const names = duplicates(nodes, 'name', (n) => [n.name], 'a name only once');
   const macs = duplicates(
     nodes,
-    (n) => [`VTEP MAC ${n.mac}`],
+    'VTEP MAC',
+    (n) => [n.mac],
     'names that make different MAC addresses; rename one node',
   );
   return [
     ...(names.length > 0 ? names : macs),
-    ...duplicates(nodes, (n) => n.addresses.map((a) => `address ${a.text}`), 'an address only once'),
+    ...duplicates(nodes, 'address', (n) => n.addresses.map((a) => a.text), 'an address only once'),
     ...families.flatMap((family) => {
       const sorted = sortedOf(nodes, family);
       return [...overlapping(sorted), ...swallowed(nodes, sorted, family)];
@@ -159,7 +164,9 @@ function clashes(nodes: readonly ClusterNode[]): Problem[] {
 
 /** Decodes documents one after another; a node whose entry has not changed is not decoded again (5,000 cost 100 ms). */
 export class ViewDecoder {
-  #known = new Map<string, ClusterNode>();
+  /** By the entry itself (a file read entry by entry hands out the same again) and by its text (a file parsed whole does not). */
+  readonly #byObject = new WeakMap<object, ClusterNode>();
+  #byText = new Map<string, ClusterNode>();
 
   /** Throws ConfigError. `notes` takes remarks on unknown keys. */
   decode(value: unknown, notes: string[] = []): ClusterView {
@@ -169,21 +176,25 @@ export class ViewDecoder {
         { path: 'nodes', got: show(list ?? value), want: 'a list of nodes, each with name, addresses and podCIDRs' },
       ]);
     }
-    const next = new Map<string, ClusterNode>();
+    const texts = new Map<string, ClusterNode>();
     const problems: Problem[] = [];
     const nodes: ClusterNode[] = [];
     for (const [i, item] of list.entries()) {
-      const text = JSON.stringify(item) ?? '';
-      const known = this.#known.get(text) ?? this.#decodeNew(item, i, problems, notes);
-      if (!known) continue;
-      next.set(text, known);
-      nodes.push(known);
+      let node = isObject(item) ? this.#byObject.get(item) : undefined;
+      if (!node) {
+        const text = JSON.stringify(item) ?? '';
+        node = this.#byText.get(text) ?? this.#decodeNew(item, i, problems, notes);
+        if (!node) continue;
+        texts.set(text, node);
+        this.#byObject.set(item, node);
+      }
+      nodes.push(node);
     }
     for (const key of Object.keys(value))
       if (key !== 'nodes') notes.push(`${key}: unknown key, ignored; known is nodes`);
     if (problems.length === 0) problems.push(...clashes(nodes));
     if (problems.length > 0) throw new ConfigError(problems);
-    this.#known = next;
+    this.#byText = texts;
     return { nodes };
   }
 

@@ -33,12 +33,15 @@ function isProgram(file: string): boolean {
   return found !== undefined && !isOurselves(found);
 }
 
-/** The program's file: looked up once, in PATH and then where Linux keeps its tools (kubelet may pass no PATH at all). */
+/**
+ * The program's file, looked up once: where Linux keeps its tools, then in PATH. In this order, since a runtime may have a
+ * folder of CNI plugins on PATH, in which `bridge` is any suite's plugin, or pass no PATH at all.
+ */
 function programFile(name: string): string {
   if (name.includes('/')) return name;
   const known = found.get(name);
   if (known) return known;
-  const dirs = [...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/')), ...defaultDirs];
+  const dirs = [...defaultDirs, ...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/'))];
   const file = dirs.map((dir) => join(dir, name)).find(isProgram);
   if (file) found.set(name, file);
   return file ?? name;

@@ -20,7 +20,10 @@ const options = {
 /** Colour only where somebody looks; styleText itself minds NO_COLOR and pipes. */
 const paint: Paint = (colour, text) => styleText(colour, text, { stream: process.stdout });
 
-/** Ctrl-C and a closed terminal stop the demo at its next step, so that it cleans up; the second time it is already at it. */
+/**
+ * Ctrl-C, a closed terminal and a reader that goes away (`| head`) stop the demo at its next step, so that it cleans up; the
+ * second time it is already at it.
+ */
 function interruption(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -29,6 +32,8 @@ function interruption(): AbortSignal {
       controller.abort();
     });
   }
+  process.stdout.on('error', () => controller.abort());
+  process.stderr.on('error', () => {}); // nobody to tell
   return controller.signal;
 }
 

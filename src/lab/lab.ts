@@ -12,7 +12,15 @@ import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
 import { netnsDir, Place } from './place.ts';
 import { Pods } from './pods.ts';
-import { commandLineOf, endProcesses, isInNamespace, type ProcessId, processesOf, processOf } from './process.ts';
+import {
+  commandLineOf,
+  endProcesses,
+  isInNamespace,
+  isPlugin,
+  type ProcessId,
+  processesOf,
+  processOf,
+} from './process.ts';
 import { hostName } from './schema.ts';
 import { type AgentSettings, decodeTopology, type Topology } from './topology.ts';
 import { wire } from './wiring.ts';
@@ -96,14 +104,14 @@ export class Lab {
     return topology;
   }
 
-  /** Ends processes that are not where they should be and removes namespaces that no longer belong to the lab. */
+  /** Ends processes that are not where they should be, or go on for an `up` that was killed, and removes namespaces that no longer belong to the lab. */
   async #clear(topology: Topology, planned: readonly string[]): Promise<void> {
     const nodes = new Set(topology.nodes.map((n) => n.name));
     const homes = planned.map((host) => this.place.netns(host));
     const agents = this.#agents();
     const isAgent = (p: ProcessId) => agents.some((a) => a.pid === p.pid);
     const strays = processesOf(this.place.lab).filter(
-      (p) => !isAgent(p) && (isUnknownAgent(p) || !homes.some((netns) => isInNamespace(p, netns))),
+      (p) => !isAgent(p) && (isPlugin(p) || isUnknownAgent(p) || !homes.some((netns) => isInNamespace(p, netns))),
     );
     const homeless = agents.filter((a) => !nodes.has(a.node) || !isInNamespace(a, this.place.netns(a.node)));
     await endProcesses([...strays, ...homeless]);

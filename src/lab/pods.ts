@@ -58,7 +58,7 @@ export function attachedPods(place: Place, node: string): string[] {
 
 /** The addresses of an attachment, as its result gave them, without prefix lengths. */
 export function addressesOfAttachment({ result }: Attachment): string[] {
-  const ips: unknown = result['ips'];
+  const ips: unknown = result?.['ips'];
   return (Array.isArray(ips) ? ips : []).filter(isObject).map((ip: JsonObject) => String(ip['address']).split('/')[0]!);
 }
 
@@ -119,7 +119,7 @@ export class Pods {
   /** CHECK, by the list that is in force now, finds nothing amiss. */
   async #isAttached(pod: string, list: ConfList): Promise<boolean> {
     const attachment = readAttachment(this.#place, this.#node, pod);
-    if (!attachment || JSON.stringify(attachment.confList) !== JSON.stringify(list)) return false;
+    if (!attachment?.result || JSON.stringify(attachment.confList) !== JSON.stringify(list)) return false;
     try {
       await this.#runtime.check(attachment);
       return true;
@@ -132,7 +132,12 @@ export class Pods {
     await ensureNamespace(this.#place, pod, this.#machine);
     const container = this.#container(pod);
     await this.#runtime.add(loopbackList, { ...container, ifname: 'lo' });
-    const attachment = await this.#runtime.add(list, container);
+    // before ADD too: when this process is killed in the middle, the next one must know that there is something to DEL
+    this.#remember(pod, { container, confList: list, result: undefined });
+    this.#remember(pod, await this.#runtime.add(list, container));
+  }
+
+  #remember(pod: string, attachment: Attachment): void {
     writeIfChanged(attachmentFile(this.#place, this.#node, pod), `${JSON.stringify(attachment, null, 2)}\n`);
   }
 

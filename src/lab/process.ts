@@ -43,6 +43,9 @@ export function executableOf(p: ProcessId): string | undefined {
 
 export const commandLineOf = (p: ProcessId): string[] => (readProc(p.pid, 'cmdline') ?? '').split('\0');
 
+/** Whether a process is a plugin's execution. */
+export const isPlugin = (p: ProcessId): boolean => /(^|\0)CNI_COMMAND=/.test(readProc(p.pid, 'environ') ?? '');
+
 /** Whether a process is in the network namespace at a path. */
 export function isInNamespace(p: ProcessId, netns: string): boolean {
   const own = statSync(`/proc/${p.pid}/ns/net`, { throwIfNoEntry: false });

@@ -26,7 +26,8 @@ export interface Container {
 export interface Attachment {
   container: Container;
   confList: ConfList;
-  result: JsonObject;
+  /** What ADD answered; undefined while it has not. */
+  result: JsonObject | undefined;
 }
 
 export interface Execution {
@@ -87,6 +88,8 @@ type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 const confOf = (list: ConfList, plugin: JsonObject, extra: JsonObject): string =>
   JSON.stringify({ ...plugin, name: list.name, cniVersion: list.cniVersion, ...extra });
 
+const previous = (result: JsonObject | undefined): JsonObject => (result ? { prevResult: result } : {});
+
 export interface Runtime {
   /** Attaches a container. When a plugin fails, the whole list is told to DEL before PluginError is thrown. */
   add(list: ConfList, container: Container): Promise<Attachment>;
@@ -115,7 +118,7 @@ export function createRuntime(exec: ExecPlugin, cniPath: string): Runtime {
 
   async function del({ confList, container, result }: Attachment): Promise<void> {
     for (const plugin of confList.plugins.toReversed())
-      await call(confList, plugin, 'DEL', container, { prevResult: result });
+      await call(confList, plugin, 'DEL', container, previous(result));
   }
 
   return {
@@ -123,20 +126,19 @@ export function createRuntime(exec: ExecPlugin, cniPath: string): Runtime {
       let result: JsonObject | undefined;
       try {
         for (const plugin of confList.plugins) {
-          const extra = result ? { prevResult: result } : {};
-          result = JSON.parse(await call(confList, plugin, 'ADD', container, extra)) as JsonObject;
+          result = JSON.parse(await call(confList, plugin, 'ADD', container, previous(result))) as JsonObject;
         }
       } catch (error) {
         // an ADD that failed may have left something: the specification has the runtime say DEL; the ADD's error is the one to tell
-        await del({ confList, container, result: result ?? {} }).catch(() => {});
+        await del({ confList, container, result }).catch(() => {});
         throw error;
       }
-      return { container, confList, result: result ?? {} };
+      return { container, confList, result };
     },
     del,
     async check({ confList, container, result }) {
       if (confList.disableCheck || !atLeast(confList.cniVersion, commandSince.CHECK)) return;
-      for (const plugin of confList.plugins) await call(confList, plugin, 'CHECK', container, { prevResult: result });
+      for (const plugin of confList.plugins) await call(confList, plugin, 'CHECK', container, previous(result));
     },
     async gc(list, alive) {
       if (list.disableGC || !atLeast(list.cniVersion, commandSince.GC)) return;

@@ -55,7 +55,7 @@ async function nodeStatus(lab: Lab, node: Node, machine: Machine): Promise<NodeS
     podCIDRs: node.podCIDRs.map(formatPrefix),
     pods: node.pods.map((name) => {
       const attachment = readAttachment(place, node.name, name);
-      const attached = attachment !== undefined && netnsState(place.netns(name)) === 'namespace';
+      const attached = attachment?.result !== undefined && netnsState(place.netns(name)) === 'namespace';
       return { name, attached, addresses: attachment ? addressesOfAttachment(attachment) : [] };
     }),
   };

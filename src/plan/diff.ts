@@ -126,14 +126,17 @@ function diffList<T extends object>(
   compared: readonly (keyof T)[],
   falls: (item: T) => boolean,
 ): ListDiff<T> {
+  // planners hand out the same object for the same node again: most need no key at all
+  const rest = new Set(actual.filter((item) => !falls(item)));
+  const fresh = wanted.filter((item) => !rest.delete(item));
   const left = new Map<string, T>();
-  for (const item of actual) if (!falls(item)) left.set(key(item), item);
+  for (const item of rest) left.set(key(item), item);
   const set: [T, T | undefined][] = [];
-  for (const item of wanted) {
+  for (const item of fresh) {
     const k = key(item);
     const old = left.get(k);
     if (old) left.delete(k);
-    if (old !== item && (!old || differs(old, item, compared))) set.push([item, old]);
+    if (!old || differs(old, item, compared)) set.push([item, old]);
   }
   return { set, removed: [...left.values()] };
 }

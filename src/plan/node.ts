@@ -11,18 +11,17 @@ import {
   podCidrsOf,
 } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
-import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
+import {
+  type FdbState,
+  mergeStates,
+  type NamespaceState,
+  type NeighbourState,
+  type RouteState,
+  type SysctlState,
+} from './host.ts';
 import { type BehindRouter, planRoutes, routedWay, sharedLink } from './routed.ts';
 import { type HostFacts, readUnderlay, type Underlay, type Way } from './underlay.ts';
-import {
-  linkInTheWay,
-  planTunnel,
-  planVtep,
-  type TunnelState,
-  underlayFamily,
-  type VxlanSettings,
-  vxlanOverheadBytes,
-} from './vxlan.ts';
+import { linkInTheWay, planTunnel, planVtep, underlayFamily, type VxlanSettings, vxlanOverheadBytes } from './vxlan.ts';
 
 export interface NodeSettings {
   readonly node: string;
@@ -46,7 +45,10 @@ export interface NodePlan {
 }
 
 /** What the paths to the other nodes add up to. */
-interface Paths extends TunnelState {
+interface Paths {
+  routes: RouteState[];
+  neighbours: NeighbourState[];
+  fdb: FdbState[];
   problems: PlanProblem[];
   /** Nodes' addresses that may see pods' own addresses. */
   unmasked: NodeAddress[];
@@ -108,7 +110,10 @@ function vxlanPaths({ own, others, underlay, settings }: Context, family: Family
     const direct = settings.sameSubnet === 'direct' ? pods.filter((f) => links.includes(f)) : [];
     const tunnelled = pods.filter((f) => !direct.includes(f));
     for (const f of direct) routePlainly(paths, node, f, sharedLink(underlay, node, f)!);
-    planTunnel(node, tunnelled, family, paths);
+    const tunnel = planTunnel(node, tunnelled, family);
+    paths.routes.push(...tunnel.routes);
+    paths.neighbours.push(...tunnel.neighbours);
+    paths.fdb.push(...tunnel.fdb);
     const way = underlay.wayTo(addressOf(node, family)!.address);
     if (!way) paths.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
     else if (tunnelled.length > 0) paths.mtuBytes = Math.min(paths.mtuBytes, way.mtuBytes - overhead);
@@ -157,6 +162,39 @@ function withoutForeign(routes: RouteState[], facts: HostFacts, problems: PlanPr
   });
 }
 
+/**
+ * Over a shared link a pod's packet to a node comes plain, and the node's answer goes through its tunnel: the uplink must not
+ * insist on answering by itself. Loose (2) still drops what has no way back at all.
+ */
+const loosened = (underlay: Underlay, facts: HostFacts): SysctlState[] =>
+  [...new Set([...underlay.own.values()].map((way) => way.dev))]
+    .filter((dev) => facts.strict.includes(dev))
+    .map((dev) => ({ key: `net/ipv4/conf/${dev}/rp_filter`, value: '2' }));
+
+interface ModePlan {
+  paths: Paths;
+  vtep: Partial<NamespaceState>;
+  mtuBytes: number;
+}
+
+function planOverlay(context: Context, family: Family, facts: HostFacts): ModePlan {
+  const { own, underlay, settings } = context;
+  const obstacle = linkInTheWay(facts, own, settings.vxlan);
+  if (obstacle) throw new PlanError(obstacle);
+  const local = underlay.own.get(family)!;
+  const paths = vxlanPaths(context, family);
+  const possible = Math.min(paths.mtuBytes, local.mtuBytes - vxlanOverheadBytes[family]);
+  const mtuBytes = checkMtu(settings.mtu, possible, paths.problems);
+  const vtep = planVtep(own, settings.vxlan, local, mtuBytes, facts);
+  return { paths, vtep: { ...vtep, sysctls: [...(vtep.sysctls ?? []), ...loosened(underlay, facts)] }, mtuBytes };
+}
+
+function planRouted(context: Context): ModePlan {
+  const paths = routedPaths(context);
+  const possible = Math.min(paths.mtuBytes, ...[...context.underlay.own.values()].map((o) => o.mtuBytes));
+  return { paths, vtep: {}, mtuBytes: checkMtu(context.settings.mtu, possible, paths.problems) };
+}
+
 /** Everything, from the cluster, the settings and what was read of the host. Throws PlanError when there is nothing to stand on. */
 export function planNode(view: ClusterView, settings: NodeSettings, facts: HostFacts): NodePlan {
   const own = view.nodes.find((n) => n.name === settings.node);
@@ -167,25 +205,12 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   }
   const underlay = readUnderlay(facts, own);
   const context: Context = { own, others: view.nodes.filter((n) => n !== own), underlay, settings };
-  const inUse = families.filter((f) => podCidrsOf(own, f).length > 0);
-  const sysctls = forwarding(inUse, facts);
-  let paths: Paths;
-  let vtep: Partial<NamespaceState> = {};
-  let mtuBytes: number;
-  if (settings.mode === 'vxlan') {
-    const obstacle = linkInTheWay(facts, own, settings.vxlan);
-    if (obstacle) throw new PlanError(obstacle);
-    const family = underlayFamily(view);
-    const local = underlay.own.get(family)!;
-    paths = vxlanPaths(context, family);
-    const possible = Math.min(paths.mtuBytes, local.mtuBytes - vxlanOverheadBytes[family]);
-    mtuBytes = checkMtu(settings.mtu, possible, paths.problems);
-    vtep = planVtep(own, settings.vxlan, local, mtuBytes, facts);
-  } else {
-    paths = routedPaths(context);
-    const possible = Math.min(paths.mtuBytes, ...[...underlay.own.values()].map((o) => o.mtuBytes));
-    mtuBytes = checkMtu(settings.mtu, possible, paths.problems);
-  }
+  const sysctls = forwarding(
+    families.filter((f) => podCidrsOf(own, f).length > 0),
+    facts,
+  );
+  const { paths, vtep, mtuBytes } =
+    settings.mode === 'vxlan' ? planOverlay(context, underlayFamily(view), facts) : planRouted(context);
   const { neighbours, fdb, problems, unmasked } = paths;
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });

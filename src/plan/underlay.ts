@@ -15,6 +15,8 @@ export interface HostFacts {
   readonly hasIpv6: boolean;
   /** Interfaces whose routes come from router advertisements that the kernel itself accepts. */
   readonly advertised: readonly string[];
+  /** Interfaces that take a packet only when its answer would leave by them (rp_filter 1, of their own or of all). */
+  readonly strict: readonly string[];
 }
 
 /** How an address is reached. */

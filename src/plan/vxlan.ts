@@ -74,25 +74,35 @@ export function planVtep(
 }
 
 export interface TunnelState {
-  routes: RouteState[];
-  neighbours: NeighbourState[];
-  fdb: FdbState[];
+  readonly routes: readonly RouteState[];
+  readonly neighbours: readonly NeighbourState[];
+  readonly fdb: readonly FdbState[];
 }
 
+/** Tunnels planned before: the same objects for a node that has not changed spare 5,000 nodes their comparison. */
+const planned = new WeakMap<ClusterNode, { key: string; tunnel: TunnelState }>();
+
 /** One remote node through the tunnel, for the given families of pods. */
-export function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family, out: TunnelState): void {
+export function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family): TunnelState {
+  const key = `${pods} over ${underlay}`;
+  const known = planned.get(node);
+  if (known?.key === key) return known.tunnel;
+  const routes: RouteState[] = [];
+  const neighbours: NeighbourState[] = [];
   for (const family of pods) {
     const podCIDRs = podCidrsOf(node, family);
-    if (podCIDRs.length === 0) continue;
     // The kernel refuses an IPv6 next hop that another route, say the one being replaced, leads to by another device, onlink or
     // not; it never asks that of a link-local one. IPv4 has no such question, and no such addresses.
     const hop = family === 4 ? { via: podCIDRs[0]!.first, onlink: true } : { via: node.linkLocal };
-    out.neighbours.push({ dev: vxlanDevice, address: hop.via, mac: node.mac });
+    neighbours.push({ dev: vxlanDevice, address: hop.via, mac: node.mac });
     for (const p of podCIDRs) {
-      out.routes.push({ prefix: p.text, ...hop, dev: vxlanDevice, protocol: routeProtocol });
+      routes.push({ prefix: p.text, ...hop, dev: vxlanDevice, protocol: routeProtocol });
     }
   }
-  if (pods.length > 0) out.fdb.push({ dev: vxlanDevice, mac: node.mac, dst: addressOf(node, underlay)!.text });
+  const fdb = pods.length > 0 ? [{ dev: vxlanDevice, mac: node.mac, dst: addressOf(node, underlay)!.text }] : [];
+  const tunnel = { routes, neighbours, fdb };
+  planned.set(node, { key, tunnel });
+  return tunnel;
 }
 
 /** Another's link that keeps ours from being made, in words. */

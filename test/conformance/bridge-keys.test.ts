@@ -19,7 +19,8 @@ describe('bridge', () => {
 
   it('is made, named as wanted and up', ({ host }) => {
     attach(host, { bridge: 'blue' }).add();
-    expect(link(host, 'blue')).toMatchObject({ linkinfo: { info_kind: 'bridge' }, operstate: 'UP' });
+    expect(link(host, 'blue')).toMatchObject({ linkinfo: { info_kind: 'bridge' } });
+    expect(link(host, 'blue')?.flags).toContain('UP');
   });
 
   itOurs.for(['a b', 'a/b', '..', 'x'.repeat(16), 'a\nb', '-x;y'])(

@@ -23,7 +23,9 @@ describe('interfaces', () => {
   it('the host end is named veth and eight digits, and a port of the bridge, up', ({ host }) => {
     const name = attach(host).add().interfaces![1]!.name;
     expect(name).toMatch(/^veth[0-9a-f]{8}$/);
-    expect(link(host, name)).toMatchObject({ master: 'br0', operstate: 'UP' });
+    expect(link(host, name)?.master).toBe('br0');
+    // operstate follows in its own time: what counts is that both ends are up
+    expect(link(host, name)?.flags).toEqual(expect.arrayContaining(['UP', 'LOWER_UP']));
   });
 
   it('the container end carries the name of CNI_IFNAME', ({ host }) => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Fabric, read, until } from '../support/agents.ts';
 import { nodesOf, type Stack } from '../support/cluster.ts';
@@ -167,7 +168,11 @@ describe('a running agent', () => {
       'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }',
     );
     await fabric.start({}, 'v4', 'v4');
+    const { dir } = node(1).host;
     expect(node(1).agent.get('/readyz')).toContain('chain ip filter FORWARD drops forwarded packets');
+    writeFileSync(`${dir}/cni/05-other.conflist`, '{}');
+    await until('named', () => node(1).agent.get('/readyz').includes('cni/05-other.conflist comes before ours'), 4000);
+    rmSync(`${dir}/cni/05-other.conflist`);
     node(1).host.exec('nft delete table ip filter');
   });
 });

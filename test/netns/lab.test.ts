@@ -179,20 +179,43 @@ describe('culvert lab on three nodes', () => {
 describe('culvert lab after a crash', () => {
   afterEach(() => lab('down'));
 
-  it.each([50, 200, 400, 600, 800, 1100])('heals an up that was killed after %d ms', async (afterMs) => {
-    await killedUp(afterMs);
-    await up(threeNodes);
-    await expectAllReachable();
-    const agents = (await status()).nodes.map((n) => String(n.pid));
-    const running = processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('\0agent\0'));
-    expect(running.sort()).toEqual(agents.sort());
-  });
+  it.each([50, 200, 400, 600, 800, 1000, 1100, 1200, 1300, 1500])(
+    'heals an up that was killed after %d ms',
+    async (afterMs) => {
+      await killedUp(afterMs);
+      await up(threeNodes);
+      await expectAllReachable();
+      const agents = (await status()).nodes.map((n) => String(n.pid));
+      const running = processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('\0agent\0'));
+      expect(running.sort()).toEqual(agents.sort());
+    },
+  );
 
   it('goes down half made and without its files', async () => {
     await killedUp(700);
     rmSync(join(stateDir, name), { recursive: true, force: true });
     await lab('down');
     expect([namespaces(), processes()]).toEqual([[], []]);
+  });
+});
+
+describe('culvert lab demo', () => {
+  const demo = () => execa(join(binDir, 'culvert'), labArgs(['demo', threeNodes, '--checks']), { reject: false });
+  const left = () => [namespaces(), processes(), existsSync(join(stateDir, name))];
+
+  it.each(['the network', 'attached'])('leaves nothing when it is interrupted after saying "%s"', async (words) => {
+    const child = demo();
+    child.stdout.on('data', (text) => String(text).includes(words) && child.kill('SIGINT'));
+    const { exitCode, stdout } = await child;
+    expect([exitCode, ...left()]).toEqual([1, [], [], false]);
+    expect(stdout).toContain('✗ the demo ran to its end: got interrupted; want no error');
+  });
+
+  it('leaves nothing when its reader goes away', async () => {
+    const child = demo();
+    child.stdout.on('data', (text) => String(text).includes('attached') && child.stdout.destroy());
+    const { exitCode } = await child;
+    expect([exitCode, ...left()]).toEqual([1, [], [], false]);
   });
 });
 

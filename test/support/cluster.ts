@@ -54,5 +54,6 @@ export const host: HostFacts = {
     { prefix: 'fd01::/64', dev: 'eth0', protocol: 'kernel', metric: 256 },
   ],
   hasIpv6: true,
+  strict: [],
   advertised: [],
 };

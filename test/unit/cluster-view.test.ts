@@ -63,7 +63,7 @@ describe('ViewDecoder', () => {
     [
       'a duplicate name',
       { nodes: [a, { ...b, name: 'a' }] },
-      ['nodes[1]: "a" with name "a", as nodes[0] "a": a name only once'],
+      ['nodes[1]: "a" with name a, as nodes[0] "a": a name only once'],
     ],
     [
       'a duplicate address',

@@ -13,10 +13,18 @@ afterEach(() => {
 describe('createExec()', () => {
   it('passes over its own executable on PATH, whatever it is called there', async () => {
     for (const folder of ['plugins', 'tools']) mkdirSync(join(dir, folder));
-    symlinkSync(process.execPath, join(dir, 'plugins', 'bridge'));
-    writeFileSync(join(dir, 'tools', 'bridge'), '#!/bin/sh\necho the tool\n');
-    chmodSync(join(dir, 'tools', 'bridge'), 0o755);
+    symlinkSync(process.execPath, join(dir, 'plugins', 'some-tool'));
+    writeFileSync(join(dir, 'tools', 'some-tool'), '#!/bin/sh\necho the tool\n');
+    chmodSync(join(dir, 'tools', 'some-tool'), 0o755);
     vi.stubEnv('PATH', `${join(dir, 'plugins')}:${join(dir, 'tools')}:${process.env['PATH']}`);
-    expect(await createExec()(['bridge'])).toBe('the tool\n');
+    expect(await createExec()(['some-tool'])).toBe('the tool\n');
+  });
+
+  it("takes the system's program before one of that name on PATH", async () => {
+    mkdirSync(join(dir, 'other'), { recursive: true });
+    writeFileSync(join(dir, 'other', 'ls'), '#!/bin/sh\necho another suite\n');
+    chmodSync(join(dir, 'other', 'ls'), 0o755);
+    vi.stubEnv('PATH', `${join(dir, 'other')}:${process.env['PATH']}`);
+    expect(await createExec()(['ls', '/'])).toContain('proc');
   });
 });

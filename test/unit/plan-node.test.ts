@@ -28,7 +28,8 @@ const cases: Case[] = [
   { name: 'routed-dual-refuse', underlay: 'dual', pods: 'dual', set: { mode: 'routed' } },
   { name: 'routed-dual-gateway', underlay: 'dual', pods: 'dual', set: { mode: 'routed', behindRouter: 'gateway' } },
   { name: 'vxlan-v4-no-masquerade', underlay: 'v4', pods: 'v4', set: { masquerade: false } },
-  { name: 'vxlan-v6-advertised', underlay: 'v6', pods: 'v6', facts: { advertised: ['eth0'] } },
+  { name: 'vxlan-v4-strict', underlay: 'v4', pods: 'v4', facts: { strict: ['eth0'] } },
+  { name: 'vxlan-v6-advertised', underlay: 'v6', pods: 'v6', facts: { strict: [], advertised: ['eth0'] } },
 ];
 
 const planOf = ({ underlay, pods, set, facts }: Omit<Case, 'name'>) =>

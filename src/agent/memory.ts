@@ -1,0 +1,35 @@
+/**
+ * Gives memory back. The agent idles nearly always, and V8 collects garbage when it needs room, not when there is time:
+ * 5,000 nodes read once would keep three times the memory that they need.
+ */
+
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
+
+/** A pass may follow a pass: only when none did for so long. */
+const idleMs = 500;
+/** Less garbage than this is left to V8. */
+const worthwhileBytes = 8 << 20;
+
+let collect: Collect | undefined;
+let timer: NodeJS.Timeout | undefined;
+let keptBytes = 0;
+
+function collectNow(): void {
+  if (process.memoryUsage().heapUsed - keptBytes < worthwhileBytes) return;
+  if (!collect) {
+    setFlagsFromString('--expose-gc');
+    collect = runInNewContext('gc') as Collect;
+  }
+  // the flavour that hands pages back to the kernel; 30 to 50 ms
+  collect({ type: 'major', flavor: 'last-resort' });
+  keptBytes = process.memoryUsage().heapUsed;
+}
+
+/** To be called after work: collects once there has been none for a while. */
+export function collectWhenIdle(): void {
+  clearTimeout(timer);
+  timer = setTimeout(collectNow, idleMs).unref();
+}
