@@ -4,7 +4,7 @@
  */
 
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { attach } from './bench/attach.ts';
@@ -71,9 +71,10 @@ async function measure(bench: Bench, chosen: readonly Section[]) {
   process.stdout.write(`${renderConditions(conditions)}\n`);
   const results = [];
   for (const { name, title, run: runSection } of chosen) {
+    const load = loadavg()[0]!.toFixed(2);
     const rows = await runSection(bench);
-    process.stdout.write(`${render(title, rows)}\n`);
-    results.push({ name, title, rows });
+    process.stdout.write(`${render(title, rows)}(load average when this began: ${load})\n\n`);
+    results.push({ name, title, load: Number(load), rows });
   }
   return { conditions, sections: results };
 }

@@ -26,11 +26,11 @@ const entry = (i: number, families: FamilyCount): string => {
 export const podCidrs = (i: number, families: FamilyCount): string[] =>
   [`10.${100 + (i >> 8)}.${i & 255}.0/24`, `fd00:100:0:${hex(i)}::/64`].slice(0, families);
 
-/** `count` nodes and this one; written by rename. */
-export function writeCluster(file: string, count: number, families: FamilyCount): void {
+/** `count` nodes and this one, in a file beside the cluster file; answers how to rename it over that one. */
+export function prepareCluster(file: string, count: number, families: FamilyCount): () => void {
   const entries = Array.from({ length: count + 1 }, (_, i) => entry(i, families));
   writeFileSync(`${file}.next`, `nodes:\n${entries.join('')}`);
-  renameSync(`${file}.next`, file);
+  return () => renameSync(`${file}.next`, file);
 }
 
 export function writeConfig(file: string, dir: string, log: 'info' | 'debug'): void {

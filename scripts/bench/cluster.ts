@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { routeProtocol } from '../../src/plan/host.ts';
 import { vxlanDevice } from '../../src/plan/vxlan.ts';
-import { Agent, type FamilyCount, podCidrs, self, underlayDevice, writeCluster, writeConfig } from './agent.ts';
+import { Agent, type FamilyCount, podCidrs, prepareCluster, self, underlayDevice, writeConfig } from './agent.ts';
 import { figuresOf, type Row, type Unit } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { run as runLine } from './suite.ts';
@@ -57,9 +57,10 @@ async function addNode({ file, families }: Cluster, count: number): Promise<numb
   const missing = new Set(podCidrs(count, families));
   const timeout = setTimeout(() => monitor.kill(), 10_000);
   try {
+    const change = prepareCluster(file, count, families);
     await sleep(100); // it listens by now
     const started = performance.now();
-    writeCluster(file, count, families);
+    change();
     for await (const line of createInterface({ input: monitor.stdout })) {
       missing.delete(line.split(' ')[0]!);
       if (missing.size === 0) return performance.now() - started;
@@ -121,7 +122,7 @@ async function measure(bench: Bench, count: number, families: FamilyCount): Prom
   const dir = join(bench.dir, `agent-${count}-${families}`);
   mkdirSync(dir);
   const cluster = { count, families, file: join(dir, 'cluster.yaml'), config: join(dir, 'agent.yaml'), dir };
-  writeCluster(cluster.file, count, families);
+  prepareCluster(cluster.file, count, families)();
   const values = new Values();
   for (let round = 0; round < (bench.quick ? 1 : 5); round++) {
     await cold(bench, cluster, values);
