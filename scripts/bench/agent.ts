@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { track } from './suite.ts';
 
 export const underlayDevice = 'uplink';
 
@@ -65,10 +66,8 @@ export class Agent {
     const lines: Line[] = [];
     const started = performance.now();
     const child = spawn(executable, ['agent', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const end = () => child.kill('SIGKILL');
-    const timeout = setTimeout(end, readyTimeoutMs);
-    process.prependListener('exit', end); // before its folder is removed, or it writes there again
-    child.on('exit', () => process.off('exit', end));
+    track(child);
+    const timeout = setTimeout(() => child.kill('SIGKILL'), readyTimeoutMs);
     for await (const text of createInterface({ input: child.stdout })) {
       lines.push(JSON.parse(text) as Line);
       if (lines.at(-1)!.msg !== 'ready') continue;
