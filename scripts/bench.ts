@@ -4,7 +4,7 @@
  */
 
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { attach } from './bench/attach.ts';
@@ -16,7 +16,7 @@ import { leases } from './bench/leases.ts';
 import { render } from './bench/report.ts';
 import type { Bench, Section } from './bench/section.ts';
 import { start } from './bench/start.ts';
-import { Pods, run, type Suite } from './bench/suite.ts';
+import { endRunning, Pods, run, type Suite } from './bench/suite.ts';
 
 const sections: readonly Section[] = [start, attach, crowd, leases, cluster, cost];
 const inside = 'CULVERT_BENCH_INSIDE';
@@ -71,9 +71,10 @@ async function measure(bench: Bench, chosen: readonly Section[]) {
   process.stdout.write(`${renderConditions(conditions)}\n`);
   const results = [];
   for (const { name, title, run: runSection } of chosen) {
+    const load = loadavg()[0]!.toFixed(2);
     const rows = await runSection(bench);
-    process.stdout.write(`${render(title, rows)}\n`);
-    results.push({ name, title, rows });
+    process.stdout.write(`${render(title, rows)}(load average when this began: ${load})\n\n`);
+    results.push({ name, title, load: Number(load), rows });
   }
   return { conditions, sections: results };
 }
@@ -90,7 +91,10 @@ async function main(): Promise<void> {
   run('mount -t tmpfs tmpfs /run');
   run('ip link set lo up');
   const dir = mkdtempSync(join(tmpdir(), 'culvert-bench-'));
-  process.on('exit', () => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
+  process.on('exit', () => {
+    endRunning();
+    rmSync(dir, { recursive: true, force: true });
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
   const rounds = options.quick ? { warmUp: 1, rounds: 3 } : { warmUp: 3, rounds: 40 };
   const bench = { culvert, suites, reference: suites[1], dir, pods: new Pods(), quick: options.quick, rounds };

@@ -5,27 +5,33 @@ import { once } from 'node:events';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { track } from './suite.ts';
 
 export const underlayDevice = 'uplink';
 
 /** The node that the benchmark plays. */
 export const self = { name: 'self', addresses: ['10.201.0.1', 'fd00:200:1::1'] };
 
+/** How many families the cluster speaks: IPv4, or IPv4 and IPv6. */
+export type FamilyCount = 1 | 2;
+
 const hex = (i: number): string => (i + 1).toString(16);
 
 /** Nodes after this one, each with one podCIDR per family. */
-const entry = (i: number): string => {
-  const addresses = i === 0 ? self.addresses : [`10.200.${(i >> 8) + 1}.${i & 255}`, `fd00:200::${hex(i)}`];
-  const podCIDRs = podCidrs(i);
+const entry = (i: number, families: FamilyCount): string => {
+  const both = i === 0 ? self.addresses : [`10.200.${(i >> 8) + 1}.${i & 255}`, `fd00:200::${hex(i)}`];
+  const [addresses, podCIDRs] = [both.slice(0, families), podCidrs(i, families)];
   return `  - name: ${i === 0 ? self.name : `node${i}`}\n    addresses: [${addresses.join(', ')}]\n    podCIDRs: [${podCIDRs.join(', ')}]\n`;
 };
 
-export const podCidrs = (i: number): string[] => [`10.${100 + (i >> 8)}.${i & 255}.0/24`, `fd00:100:0:${hex(i)}::/64`];
+export const podCidrs = (i: number, families: FamilyCount): string[] =>
+  [`10.${100 + (i >> 8)}.${i & 255}.0/24`, `fd00:100:0:${hex(i)}::/64`].slice(0, families);
 
-/** `count` nodes and this one; written by rename. */
-export function writeCluster(file: string, count: number): void {
-  writeFileSync(`${file}.next`, `nodes:\n${Array.from({ length: count + 1 }, (_, i) => entry(i)).join('')}`);
-  renameSync(`${file}.next`, file);
+/** `count` nodes and this one, in a file beside the cluster file; answers how to rename it over that one. */
+export function prepareCluster(file: string, count: number, families: FamilyCount): () => void {
+  const entries = Array.from({ length: count + 1 }, (_, i) => entry(i, families));
+  writeFileSync(`${file}.next`, `nodes:\n${entries.join('')}`);
+  return () => renameSync(`${file}.next`, file);
 }
 
 export function writeConfig(file: string, dir: string, log: 'info' | 'debug'): void {
@@ -60,10 +66,8 @@ export class Agent {
     const lines: Line[] = [];
     const started = performance.now();
     const child = spawn(executable, ['agent', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const end = () => child.kill('SIGKILL');
-    const timeout = setTimeout(end, readyTimeoutMs);
-    process.prependListener('exit', end); // before its folder is removed, or it writes there again
-    child.on('exit', () => process.off('exit', end));
+    track(child);
+    const timeout = setTimeout(() => child.kill('SIGKILL'), readyTimeoutMs);
     for await (const text of createInterface({ input: child.stdout })) {
       lines.push(JSON.parse(text) as Line);
       if (lines.at(-1)!.msg !== 'ready') continue;

@@ -1,4 +1,4 @@
-/** The packaged agent with many nodes: from nothing, started again, and one node more; both families, VXLAN. */
+/** The packaged agent with many nodes: from nothing, started again, and one node more. By VXLAN. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { routeProtocol } from '../../src/plan/host.ts';
 import { vxlanDevice } from '../../src/plan/vxlan.ts';
-import { Agent, podCidrs, self, underlayDevice, writeCluster, writeConfig } from './agent.ts';
+import { Agent, type FamilyCount, podCidrs, prepareCluster, self, underlayDevice, writeConfig } from './agent.ts';
 import { figuresOf, type Row, type Unit } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { run as runLine } from './suite.ts';
@@ -30,8 +30,11 @@ function clear(): void {
 /** Programs that only look: the agent's other commands change something. */
 const looks = (command: string): boolean => / -j | list /.test(command);
 
-interface Files {
-  readonly cluster: string;
+/** One cluster: its size, and the files that describe it. */
+interface Cluster {
+  readonly count: number;
+  readonly families: FamilyCount;
+  readonly file: string;
   readonly config: string;
   readonly dir: string;
 }
@@ -49,14 +52,15 @@ class Values {
 }
 
 /** How long it takes from the changed file to the last of the node's routes in the kernel. */
-async function addNode(file: string, count: number): Promise<number> {
+async function addNode({ file, families }: Cluster, count: number): Promise<number> {
   const monitor = spawn('ip', ['monitor', 'route'], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const missing = new Set(podCidrs(count));
+  const missing = new Set(podCidrs(count, families));
   const timeout = setTimeout(() => monitor.kill(), 10_000);
   try {
+    const change = prepareCluster(file, count, families);
     await sleep(100); // it listens by now
     const started = performance.now();
-    writeCluster(file, count);
+    change();
     for await (const line of createInterface({ input: monitor.stdout })) {
       missing.delete(line.split(' ')[0]!);
       if (missing.size === 0) return performance.now() - started;
@@ -68,10 +72,10 @@ async function addNode(file: string, count: number): Promise<number> {
   throw new Error(`no route to ${[...missing].join(' and ')} after 10 s`);
 }
 
-async function cold(bench: Bench, files: Files, values: Values): Promise<void> {
+async function cold(bench: Bench, cluster: Cluster, values: Values): Promise<void> {
   clear();
-  writeConfig(files.config, files.dir, 'info');
-  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+  writeConfig(cluster.config, cluster.dir, 'info');
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), cluster.config);
   try {
     values.cold.push(agent.readyMs);
     values.pass.push(agent.lines.find((l) => l.msg === 'applied')!.ms!);
@@ -81,9 +85,9 @@ async function cold(bench: Bench, files: Files, values: Values): Promise<void> {
 }
 
 /** Started again on the host as it left it, with every command line in its log. */
-async function again(bench: Bench, files: Files, values: Values): Promise<void> {
-  writeConfig(files.config, files.dir, 'debug');
-  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+async function again(bench: Bench, cluster: Cluster, values: Values): Promise<void> {
+  writeConfig(cluster.config, cluster.dir, 'debug');
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), cluster.config);
   try {
     values.again.push(agent.readyMs);
     const metrics = await (await fetch('http://127.0.0.1:9467/metrics')).text();
@@ -97,14 +101,14 @@ async function again(bench: Bench, files: Files, values: Values): Promise<void> 
 }
 
 /** One node more, several times; between two the agent comes to rest. */
-async function grow(bench: Bench, files: Files, values: Values, count: number, rounds: number): Promise<void> {
-  writeConfig(files.config, files.dir, 'info');
+async function grow(bench: Bench, cluster: Cluster, values: Values, rounds: number): Promise<void> {
+  writeConfig(cluster.config, cluster.dir, 'info');
   clear();
-  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), files.config);
+  const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), cluster.config);
   try {
     for (let i = 1; i <= rounds; i++) {
       await sleep(1500);
-      values.added.push(await addNode(files.cluster, count + i));
+      values.added.push(await addNode(cluster, cluster.count + i));
     }
     await sleep(2000);
     values.resident.push(agent.memoryMiB('VmRSS'));
@@ -114,43 +118,59 @@ async function grow(bench: Bench, files: Files, values: Values, count: number, r
   }
 }
 
-async function measure(bench: Bench, count: number): Promise<Row[]> {
-  const dir = join(bench.dir, `agent-${count}`);
+async function measure(bench: Bench, count: number, families: FamilyCount): Promise<Row[]> {
+  const dir = join(bench.dir, `agent-${count}-${families}`);
   mkdirSync(dir);
-  const files = { cluster: join(dir, 'cluster.yaml'), config: join(dir, 'agent.yaml'), dir };
-  writeCluster(files.cluster, count);
+  const cluster = { count, families, file: join(dir, 'cluster.yaml'), config: join(dir, 'agent.yaml'), dir };
+  prepareCluster(cluster.file, count, families)();
   const values = new Values();
   for (let round = 0; round < (bench.quick ? 1 : 5); round++) {
-    await cold(bench, files, values);
-    await again(bench, files, values);
+    await cold(bench, cluster, values);
+    await again(bench, cluster, values);
   }
-  await grow(bench, files, values, count, bench.quick ? 1 : 7);
+  await grow(bench, cluster, values, bench.quick ? 1 : 7);
+  return rowsOf(bench, cluster, values);
+}
+
+function rowsOf(bench: Bench, { count, families }: Cluster, values: Values): Row[] {
+  const name = `${count.toLocaleString('en')} nodes, ${families === 1 ? 'IPv4' : 'IPv4 and IPv6'}`;
   const isLarge = count === 5000;
   const row = (work: string, unit: Unit, list: number[], atMost?: number): Row => ({
-    work: `${count.toLocaleString('en')} nodes: ${work}`,
+    work: `${name}: ${work}`,
     unit,
     figures: [figuresOf(bench.culvert.label, list)],
     ...(atMost === undefined ? {} : { target: { atMost } }),
   });
   return [
     row('cold, from its start until it is ready', 'ms', values.cold, isLarge ? 2000 : undefined),
-    row('  of that: read, plan, compare, apply', 'ms', values.pass),
+    row('of that, the pass: read, plan, compare, apply', 'ms', values.pass),
     row('started again, until it is ready', 'ms', values.again),
-    row('  changes that this made', 'count', values.changes, 0),
-    row('  commands that change something', 'count', values.commands, 0),
+    row('changes that this made', 'count', values.changes, 0),
+    row('commands of it that change something', 'count', values.commands, 0),
     row('one node more: changed file to last route in the kernel', 'ms', values.added, isLarge ? 100 : undefined),
     row('agent resident, at rest after that', 'MiB', values.resident, isLarge ? 150 : undefined),
     row('agent resident, peak', 'MiB', values.peak),
   ];
 }
 
+const few = [
+  [10, 2],
+  [1000, 2],
+] as const;
+const many = [
+  [10, 2],
+  [1000, 2],
+  [5000, 1],
+  [5000, 2],
+] as const;
+
 async function run(bench: Bench): Promise<Row[]> {
   makeUnderlay();
   const rows: Row[] = [];
-  for (const count of bench.quick ? [10, 1000] : [10, 1000, 5000]) rows.push(...(await measure(bench, count)));
+  for (const [count, families] of bench.quick ? few : many) rows.push(...(await measure(bench, count, families)));
   clear();
   runLine(`ip link delete ${underlayDevice}`);
   return rows;
 }
 
-export const cluster: Section = { name: 'cluster', title: 'Agent: two families, VXLAN', run };
+export const cluster: Section = { name: 'cluster', title: 'Agent, by VXLAN', run };

@@ -1,6 +1,6 @@
 /** Plugin suites and how one plugin is executed: by this process itself, which is in the network namespace already. */
 
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 
@@ -57,10 +57,25 @@ export function execute(e: Execution): Executed {
   return { ms, stdout: demand(`${e.suite.label}: ${e.plugin} ${e.command}`, r) };
 }
 
+const running = new Set<ChildProcess>();
+
+/** Remembers a child until it ends, so that none is left when the benchmark is interrupted. */
+export function track(child: ChildProcess): void {
+  running.add(child);
+  child.on('exit', () => running.delete(child));
+}
+
+/** Ends all that still runs, and waits for what they had started to come to its end: nothing writes files any more. */
+export function endRunning(): void {
+  for (const child of running) child.kill('SIGKILL');
+  if (running.size > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+}
+
 /** The same without waiting, for many at once: the clock runs from its own start to its own end. */
 export async function executeAmongOthers(e: Execution): Promise<Executed> {
   const started = performance.now();
   const child = spawn(fileOf(e), [], { env: environment(e), stdio: ['pipe', 'pipe', 'pipe'] });
+  track(child);
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk;
