@@ -19,6 +19,7 @@ const agreeable: Kernel = {
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],
   nft: async () => {},
+  nftDelete: async () => {},
   showNft: async () => '',
   readSysctl: () => undefined,
   writeSysctl: () => {},

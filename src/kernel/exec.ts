@@ -14,6 +14,8 @@ export interface ExecOptions {
   /** Path of the network namespace to run it in; none: our own. */
   netns?: string | undefined;
   timeoutMs?: number;
+  /** Standard output that says that the work is done: the answer comes then, and the program ends when it likes. */
+  doneWhen?: RegExp;
 }
 
 export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<string>;
@@ -91,17 +93,26 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
-  child.stdout!.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stdout!.on('data', (chunk: Buffer) => {
+    out.push(chunk);
+    // what it complained of before that is read in the same turn
+    if (options.doneWhen?.test(Buffer.concat(out).toString())) setImmediate(() => settle(err.length === 0 ? 0 : 1));
+  });
   child.stderr!.on('data', (chunk: Buffer) => err.push(chunk));
   child.on('error', (error: NodeJS.ErrnoException) => {
     reject(new CommandError(argv, undefined, error.message, error.code === 'ENOENT' ? 'no-program' : 'other'));
   });
-  child.on('close', (exitCode, signal) => {
-    if (exitCode === 0) return resolve(Buffer.concat(out).toString());
+  function settle(exitCode: number | null, signal?: NodeJS.Signals | null): void {
+    if (exitCode === 0) {
+      resolve(Buffer.concat(out).toString());
+      return;
+    }
     const said = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
     const stderr = withFailedLine(said, options.stdin);
     reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
-  });
+  }
+  // one that ends without having said that it is done has not done it
+  child.on('close', (exitCode, signal) => settle(exitCode === 0 && options.doneWhen ? 1 : exitCode, signal));
   child.stdin?.on('error', () => {}); // it ended without reading everything; its exit code tells
   child.stdin?.end(options.stdin);
   return promise;

@@ -44,6 +44,11 @@ export interface Kernel {
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
   /** One atomic transaction. */
   nft(script: string, netns?: string): Promise<void>;
+  /**
+   * The same for commands that delete: answers when they are in force. nft ends later, when the kernel has waited for the packets
+   * under way, ten milliseconds that nobody else need wait.
+   */
+  nftDelete(commands: readonly string[]): Promise<void>;
   /** What an nft command prints. */
   showNft(args: readonly string[], netns?: string): Promise<string>;
   readSysctl(key: string): string | undefined;
@@ -116,6 +121,17 @@ export function createKernel(exec: Exec): Kernel {
     },
     async nft(script, netns) {
       await exec(['nft', '-f', '-'], { stdin: script, netns });
+    },
+    async nftDelete(commands) {
+      // interactive nft runs a line at a time, each in one transaction: when it describes something, the line before is done
+      const stdin = `${commands.join('; ')}\ndescribe ip protocol\n`;
+      try {
+        await exec(['nft', '-i'], { stdin, doneWhen: /\bbasetype\b/ });
+      } catch (error) {
+        // an nft built without its interactive mode, or a command that failed: this tells which
+        if (error instanceof CommandError && error.reason !== 'not-found') await this.nft(`${commands.join('\n')}\n`);
+        else throw error;
+      }
     },
     showNft: (args, netns) => exec(['nft', ...args], { netns }),
     readSysctl(key) {
