@@ -96,7 +96,7 @@ describe('on the wire', () => {
 describe('a running agent', () => {
   const count = (i: number): number => node(i).agent.applied.length;
 
-  it('repairs what others delete, each within a second', async () => {
+  it('repairs what others delete, long before the periodic look', async () => {
     await fabric.start({ resyncSeconds: 30 }, 'dual', 'dual');
     const { host, agent } = node(1);
     for (const line of [
@@ -111,7 +111,7 @@ describe('a running agent', () => {
       const mac = / lladdr (\S+)/.exec(host.exec('ip neigh show 10.244.2.0 dev culvert-vxlan'))?.[1] ?? '';
       const before = count(1);
       host.exec(line.replace('FDB', mac));
-      await until(`${line} repaired`, () => count(1) > before && agent.plan().status === 0, 1500);
+      await until(`${line} repaired`, () => count(1) > before && agent.plan().status === 0);
     }
     expect(agent.get('/metrics')).toMatch(/^culvert_repairs_total [1-9]/m);
   });
@@ -119,13 +119,9 @@ describe('a running agent', () => {
   it('repairs its table at the next periodic look', async () => {
     await fabric.start({ resyncSeconds: 1 }, 'dual', 'dual');
     node(1).host.exec('nft delete table inet culvert_cluster');
-    await until('table back', () => node(1).host.try('nft list table inet culvert_cluster').status === 0, 2500);
+    await until('table back', () => node(1).host.try('nft list table inet culvert_cluster').status === 0);
     node(1).host.exec('nft flush chain inet culvert_cluster postrouting');
-    await until(
-      'chain back',
-      () => node(1).host.exec('nft list table inet culvert_cluster').includes('masquerade'),
-      2500,
-    );
+    await until('chain back', () => node(1).host.exec('nft list table inet culvert_cluster').includes('masquerade'));
   });
 
   it('does nothing on later passes', async () => {
@@ -139,8 +135,8 @@ describe('a running agent', () => {
   it('follows the MTU of the uplink', async () => {
     await fabric.start({ resyncSeconds: 30 }, 'dual', 'dual');
     node(1).host.exec('ip link set dev eth0 mtu 1400');
-    await until('device follows', () => node(1).host.exec('ip link show culvert-vxlan').includes('mtu 1350'), 1500);
-    await until('node file follows', () => read(node(1).host.dir, 'run/node.json').includes('"mtu": 1350'), 1500);
+    await until('device follows', () => node(1).host.exec('ip link show culvert-vxlan').includes('mtu 1350'));
+    await until('node file follows', () => read(node(1).host.dir, 'run/node.json').includes('"mtu": 1350'));
     node(1).host.exec('ip link set dev eth0 mtu 1500');
   });
 
