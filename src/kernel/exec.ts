@@ -16,6 +16,8 @@ export interface ExecOptions {
   timeoutMs?: number;
   /** Standard output that says that the work is done: the answer comes then, and the program ends when it likes. */
   doneWhen?: RegExp;
+  /** Beside our own environment. */
+  env?: Readonly<Record<string, string>>;
 }
 
 export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<string>;
@@ -88,7 +90,7 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
   const child = spawn(argv[0]!, argv.slice(1), {
     stdio: [...stdio],
-    env: { ...process.env, LC_ALL: 'C' },
+    env: { ...process.env, LC_ALL: 'C', ...options.env },
     ...(options.timeoutMs ? { timeout: options.timeoutMs, killSignal: 'SIGKILL' as const } : {}),
   });
   const out: Buffer[] = [];

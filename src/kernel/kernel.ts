@@ -126,7 +126,8 @@ export function createKernel(exec: Exec): Kernel {
       // interactive nft runs a line at a time, each in one transaction: when it describes something, the line before is done
       const stdin = `${commands.join('; ')}\ndescribe ip protocol\n`;
       try {
-        await exec(['nft', '-i'], { stdin, doneWhen: /\bbasetype\b/ });
+        // its line editor would keep a history in HOME
+        await exec(['nft', '-i'], { stdin, doneWhen: /\bbasetype\b/, env: { HOME: '/dev/null' } });
       } catch (error) {
         // an nft built without its interactive mode, or a command that failed: this tells which
         if (error instanceof CommandError && error.reason !== 'not-found') await this.nft(`${commands.join('\n')}\n`);

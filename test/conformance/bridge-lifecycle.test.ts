@@ -1,5 +1,6 @@
 /** bridge: ADD, DEL and what becomes of the host when they fail, repeat, or come late (spec section 2, "DEL"). */
 
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { addressesOn, attach, dualStack, link, links, podAddresses, ruleset, veths } from '../support/bridge.ts';
@@ -123,6 +124,22 @@ describe('DEL', () => {
     pod.del();
     expectNothing(host, pod);
     expect(addressesOn(host, 'br0')).toEqual(['10.1.2.1/24', 'fd00:1:2::1/64']);
+  });
+
+  itOurs('leaves no file of the tools it uses in the home folder', ({ host }) => {
+    const pod = attach(host, keys);
+    pod.add();
+    host.call({
+      plugin: 'bridge',
+      command: 'DEL',
+      conf: pod.conf,
+      containerId: pod.id,
+      netns: pod.netns,
+      ifname: 'eth0',
+      env: { HOME: host.dir },
+    });
+    expect(readdirSync(host.dir).filter((name) => name.startsWith('.nft'))).toEqual([]);
+    expectNothing(host, pod);
   });
 
   it('twice succeeds twice', ({ host }) => {
