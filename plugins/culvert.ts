@@ -28,6 +28,7 @@ import { diff } from '../src/plan/diff.ts';
 import { emptyState, type LinkState, mergeStates, type NamespaceState } from '../src/plan/host.ts';
 import { nextHop, planPtpHost, planPtpPod } from '../src/plan/ptp.ts';
 import { Leases } from '../src/store/leases.ts';
+import { idOf } from './attachment/veth.ts';
 import {
   type CulvertConf,
   decodeCulvertConf,
@@ -49,8 +50,6 @@ interface Attachment {
   onHost: Partial<NamespaceState>;
   inPod: Partial<NamespaceState>;
 }
-
-const idOf = (r: Request) => ({ network: r.name, containerId: r.containerId, ifname: r.ifname });
 
 /** Plans the attachment of leased addresses (with their podCIDR's length). `mac` is the address asked for, if any. */
 function plan(

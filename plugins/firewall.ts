@@ -12,12 +12,11 @@ import type { Request, Result } from '../src/cni/types.ts';
 import { show } from '../src/decode.ts';
 import { CniError } from '../src/errors.ts';
 import type { Machine } from '../src/kernel/machine.ts';
-import { type AttachmentId, attachmentLabel, attachmentMark, isInterfaceName, networkMark } from '../src/net/name.ts';
+import { attachmentLabel, attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
 import { foreignForwardRemarks } from '../src/nftables/forward-chains.ts';
 import { type Firewall, ownPlaces, sharedLabel } from '../src/plan/firewall.ts';
+import { idOf } from './attachment/veth.ts';
 import { decodeFirewallConf, type FirewallConf } from './firewall/conf.ts';
-
-const idOf = ({ name, containerId, ifname }: Request): AttachmentId => ({ network: name, containerId, ifname });
 
 /** What the attachment needs in the kernel. Throws CniError 7 when a policy has no bridge to hold for. */
 function firewallOf({ policy }: FirewallConf, previous: Result): Firewall {
@@ -72,9 +71,7 @@ async function check(request: Request, { kernel }: Machine): Promise<void> {
 
 /** Removes the addresses of attachments that are not in the list any more. */
 async function gc(request: Request, { kernel }: Machine): Promise<void> {
-  const marks = new Set(readValidAttachments(request.conf).map((v) => attachmentMark({ network: request.name, ...v })));
-  const network = `${networkMark(request.name)}:`;
-  await sweepFirewall(kernel, (label) => !label.startsWith(network) || marks.has(label.split(' ')[0] ?? ''));
+  await sweepFirewall(kernel, labelKeeper(request.name, readValidAttachments(request.conf)));
 }
 
 async function status(request: Request): Promise<void> {

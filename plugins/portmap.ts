@@ -15,11 +15,10 @@ import { show } from '../src/decode.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { formatAddress } from '../src/net/address.ts';
-import { type AttachmentId, attachmentLabel, attachmentMark, isInterfaceName, networkMark } from '../src/net/name.ts';
+import { attachmentLabel, attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
 import { isForward, type Portmap } from '../src/plan/portmap.ts';
+import { idOf } from './attachment/veth.ts';
 import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
-
-const idOf = ({ name, containerId, ifname }: Request): AttachmentId => ({ network: name, containerId, ifname });
 
 /**
  * Lets connections from 127.0.0.1 cross to the container: by the links that earlier plugins made on the host, or by the link
@@ -84,9 +83,7 @@ async function check(request: Request, { kernel }: Machine): Promise<void> {
 
 /** Frees the host ports of attachments that are not in the list any more. */
 async function gc(request: Request, machine: Machine): Promise<void> {
-  const marks = new Set(readValidAttachments(request.conf).map((v) => attachmentMark({ network: request.name, ...v })));
-  const network = `${networkMark(request.name)}:`;
-  await sweepPortmap(machine, (label) => !label.startsWith(network) || marks.has(label.split(' ')[0] ?? ''));
+  await sweepPortmap(machine, labelKeeper(request.name, readValidAttachments(request.conf)));
 }
 
 async function status(request: Request): Promise<void> {

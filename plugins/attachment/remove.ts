@@ -8,7 +8,7 @@ import { readValidAttachments } from '../../src/cni/conf.ts';
 import { ipamType } from '../../src/cni/ipam.ts';
 import type { Request } from '../../src/cni/types.ts';
 import type { Machine } from '../../src/kernel/machine.ts';
-import { attachmentMark, hostVethName, networkMark } from '../../src/net/name.ts';
+import { hostVethName, labelKeeper } from '../../src/net/name.ts';
 import { masqueradeOf } from './masquerade.ts';
 import { forward, hasFlag, idOf } from './veth.ts';
 
@@ -44,9 +44,7 @@ export async function collect(
   more: (keep: (label: string) => boolean) => Promise<void> | undefined = () => undefined,
 ): Promise<void> {
   const valid = readValidAttachments(request.conf).map((v) => ({ network: request.name, ...v }));
-  const marks = new Set(valid.map(attachmentMark));
-  const mark = networkMark(request.name);
-  const keep = (label: string): boolean => !label.startsWith(`${mark}:`) || marks.has(label.split(' ')[0] ?? '');
+  const keep = labelKeeper(request.name, valid);
   const type = ipamType(request);
   const { kernel } = machine;
   await settle([

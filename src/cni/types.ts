@@ -3,6 +3,9 @@
 import type { JsonObject } from '../decode.ts';
 import type { Address } from '../net/address.ts';
 import type { Prefix } from '../net/prefix.ts';
+import type { Route } from '../net/route.ts';
+
+export type { Route } from '../net/route.ts';
 
 export type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION';
 
@@ -23,17 +26,6 @@ export interface IpConfig {
   gateway?: Address;
   /** Index into the result's `interfaces`. */
   interface?: number;
-}
-
-/** A route in the container. `scope` is 0 (global), 253 (link) or 254 (host). */
-export interface Route {
-  dst: Prefix;
-  gw?: Address;
-  mtu?: number;
-  advmss?: number;
-  priority?: number;
-  table?: number;
-  scope?: number;
 }
 
 export interface Dns {

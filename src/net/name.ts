@@ -70,3 +70,16 @@ export const attachmentMark = (id: AttachmentId): string => `${networkMark(id.ne
  */
 export const attachmentLabel = (id: AttachmentId): string =>
   `${attachmentMark(id)} ${id.network} ${id.containerId} ${id.ifname}`.slice(0, 127);
+
+/**
+ * Whether a label stays in a GC of a network: it belongs to another network, or to an attachment that is still valid.
+ * A list is read with hundreds of labels, so the marks are computed once.
+ */
+export function labelKeeper(
+  network: string,
+  valid: readonly Omit<AttachmentId, 'network'>[],
+): (label: string) => boolean {
+  const own = `${networkMark(network)}:`;
+  const marks = new Set(valid.map((v) => attachmentMark({ ...v, network })));
+  return (label) => !label.startsWith(own) || marks.has(label.split(' ')[0] ?? '');
+}

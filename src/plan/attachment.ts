@@ -5,23 +5,13 @@
 
 import { type Address, type Family, formatAddress } from '../net/address.ts';
 import { defaultPrefix, formatPrefix, isDefault, networkOf, type Prefix } from '../net/prefix.ts';
+import type { Route } from '../net/route.ts';
 import type { LinkState, NamespaceState, RouteState, SysctlState, VlanState } from './host.ts';
-
-/** A route in the pod, as IPAM results give it; `gw` absent: the family's gateway. */
-export interface PodRoute {
-  dst: Prefix;
-  gw?: Address;
-  mtu?: number;
-  advmss?: number;
-  priority?: number;
-  table?: number;
-  scope?: number;
-}
 
 export interface PodShare {
   ifname: string;
   addresses: readonly Prefix[];
-  routes: readonly PodRoute[];
+  routes: readonly Route[];
   /** The next hop of routes that name none. */
   gateways: ReadonlyMap<Family, Address>;
   /** Let the kernel look for duplicates of the addresses (bridge's `enabledad`). */
@@ -50,7 +40,7 @@ function podSysctls({ ifname, addresses, duplicateAddressDetection: dad }: PodSh
 
 const scopes: Record<number, string> = { 0: 'global', 253: 'link', 254: 'host' };
 
-function podRoute(route: PodRoute, share: PodShare): RouteState {
+function podRoute(route: Route, share: PodShare): RouteState {
   const scope = route.scope === undefined ? undefined : (scopes[route.scope] ?? String(route.scope));
   // the kernel takes no next hop for what is said to be on the link itself
   const direct = scope === 'link' || scope === 'host';
@@ -78,7 +68,7 @@ export function planPod(share: PodShare): Partial<NamespaceState> {
 }
 
 /** The routes with a default one added for each family that has a gateway and none yet. */
-export function withDefaultRoutes(routes: readonly PodRoute[], gateways: ReadonlyMap<Family, Address>): PodRoute[] {
+export function withDefaultRoutes(routes: readonly Route[], gateways: ReadonlyMap<Family, Address>): Route[] {
   const missing = [...gateways].filter(
     ([family]) => !routes.some((r) => isDefault(r.dst) && r.dst.address.family === family),
   );
