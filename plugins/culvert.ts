@@ -16,6 +16,7 @@ import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { IpConfig, Request, Result, Route } from '../src/cni/types.ts';
 import type { Problem } from '../src/errors.ts';
 import { CniError } from '../src/errors.ts';
+import { runningLink } from '../src/kernel/ifaddrs.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, equalAddress, formatAddress } from '../src/net/address.ts';
@@ -28,7 +29,7 @@ import { diff } from '../src/plan/diff.ts';
 import { emptyState, type LinkState, mergeStates, type NamespaceState } from '../src/plan/host.ts';
 import { nextHop, planPtpHost, planPtpPod } from '../src/plan/ptp.ts';
 import { Leases } from '../src/store/leases.ts';
-import { idOf } from './attachment/veth.ts';
+import { idOf, standBy } from './attachment/veth.ts';
 import {
   type CulvertConf,
   decodeCulvertConf,
@@ -128,6 +129,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`culvert: ${note}`);
   requireNetns(request);
   const node = readNode(conf.nodeFile);
+  if (node.attach === 'ptp' || runningLink(node.bridge)) standBy(request, kernel, { ipMasq: false });
   await using undo = new UndoStack(machine);
 
   const attachment = plan(

@@ -11,8 +11,10 @@ import { type Io, type Plugin, runPlugin } from './cni/skel.ts';
 import { createExec } from './kernel/exec.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import type { Machine } from './kernel/machine.ts';
+import { standBy } from './kernel/standby.ts';
 
 const agreeable: Kernel = {
+  standBy: () => {},
   ip: async () => {},
   deleteLink: async () => {},
   bridge: async () => {},
@@ -40,6 +42,9 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
   const attached = { cniVersion: '1.1.0', ips: [{ address: '10.1.0.2/24' }, { address: 'fd00::2/64' }] };
   await machine.exec(['true'], { stdin: 'x' });
+  const standing = standBy(['ip', 'nft -f', 'nft -i'], '', () => {});
+  await Promise.allSettled([...standing.orders.values()].map((orders) => orders('', { doneWhen: /^$/ })));
+  standing.dismiss();
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };
     const stdin = JSON.stringify({

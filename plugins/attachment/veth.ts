@@ -16,6 +16,10 @@ export const idOf = (r: Request): AttachmentId => ({ network: r.name, containerI
 /** A flag of a configuration that need not be right any more: DEL works with what it can read. */
 export const hasFlag = (request: Request, key: string): boolean => request.conf[key] === true;
 
+/** The programs of an ADD start now and wait for their orders, while the addresses are being found. */
+export const standBy = (request: Request, kernel: Kernel, { ipMasq }: { ipMasq: boolean }): void =>
+  kernel.standBy(['ip', 'container', ...(ipMasq ? (['nft -f'] as const) : [])], request.netns);
+
 /** ADD of the IPAM plugin, to be undone with the rest. */
 export async function obtainAddresses(
   type: string,

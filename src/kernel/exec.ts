@@ -41,7 +41,7 @@ function isProgram(file: string): boolean {
  * The program's file, looked up once: where Linux keeps its tools, then in PATH. In this order, since a runtime may have a
  * folder of CNI plugins on PATH, in which `bridge` is any suite's plugin, or pass no PATH at all.
  */
-function programFile(name: string): string {
+export function programFile(name: string): string {
   if (name.includes('/')) return name;
   const known = found.get(name);
   if (known) return known;
@@ -85,6 +85,17 @@ const withFailedLine = (stderr: string, stdin = ''): string =>
     (text, n: string) => `${text}: ${stdin.split('\n')[Number(n) - 1] ?? ''}`,
   );
 
+/** The error of a program that failed and what it said; `batch` is the input whose lines it counts. */
+export function failure(
+  argv: readonly string[],
+  exitCode: number | undefined,
+  said: string,
+  batch?: string,
+): CommandError {
+  const stderr = withFailedLine(said, batch);
+  return new CommandError(argv, exitCode, stderr, classify(stderr));
+}
+
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
@@ -110,8 +121,7 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
       return;
     }
     const said = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
-    const stderr = withFailedLine(said, options.stdin);
-    reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
+    reject(failure(argv, exitCode ?? undefined, said, options.stdin));
   }
   // one that ends without having said that it is done has not done it
   child.on('close', (exitCode, signal) => settle(exitCode === 0 && options.doneWhen ? 1 : exitCode, signal));
