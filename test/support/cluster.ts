@@ -2,7 +2,7 @@
 
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import type { ClusterView } from '../../src/plan/cluster.ts';
-import type { NodeSettings } from '../../src/plan/node.ts';
+import type { NodeSettings } from '../../src/plan/settings.ts';
 import type { HostFacts } from '../../src/plan/underlay.ts';
 
 export type Stack = 'v4' | 'v6' | 'dual';
@@ -35,6 +35,7 @@ export const settings: NodeSettings = {
   mtu: 'auto',
   masquerade: true,
   vxlan: { id: 1, port: 4789 },
+  wireguard: { port: 51820, keepaliveSeconds: 0 },
 };
 
 export const host: HostFacts = {
