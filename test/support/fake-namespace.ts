@@ -87,12 +87,14 @@ export class FakeNamespace {
         this.#put(s.peers, c.peer, (p) => p.publicKey === c.peer.publicKey);
         // an allowed IP belongs to one peer: the last that got it
         const taken = c.peer.allowedIps.split(',');
-        for (const p of s.peers.filter((x) => x.publicKey !== c.peer.publicKey)) {
-          p.allowedIps = p.allowedIps
+        const without = (ips: string): string =>
+          ips
             .split(',')
             .filter((ip) => !taken.includes(ip))
             .join(',');
-        }
+        s.peers = s.peers.map((p) =>
+          p.publicKey === c.peer.publicKey ? p : { ...p, allowedIps: without(p.allowedIps) },
+        );
         return;
       }
       case 'delete-peer':
