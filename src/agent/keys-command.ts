@@ -14,9 +14,9 @@ async function run(args: string[], machine: Machine): Promise<number> {
   for (const note of notes) machine.warn(note);
   const file = privateKeyFile(config);
   const publicKey = ensurePublicKey(file);
-  const { node } = config;
-  if (options['json']) process.stdout.write(`${JSON.stringify({ node, publicKey, privateKeyFile: file })}\n`);
-  else process.stdout.write(`    publicKey: "${publicKey}" # ${node}\n`);
+  const document = { node: config.node, publicKey, privateKeyFile: file };
+  if (options['json']) process.stdout.write(`${JSON.stringify(document)}\n`);
+  else process.stdout.write(`    publicKey: "${publicKey}"\n`);
   return exitCode.fine;
 }
 
