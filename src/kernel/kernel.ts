@@ -144,9 +144,12 @@ export function createKernel(exec: Exec): Kernel {
       try {
         return await exec(['wg', 'show', dev, 'dump']);
       } catch (error) {
-        if (!(error instanceof CommandError) || error.reason !== 'other') throw error;
+        if (!(error instanceof CommandError)) throw error;
+        const { argv, exitCode, stderr, reason } = error;
+        // before the module is loaded, which making a device does, nobody answers for the protocol
+        if (reason === 'unsupported') throw new CommandError(argv, exitCode, stderr, 'not-found');
         // of a program that failed silently the output is quoted, and this one's holds keys
-        throw new CommandError(error.argv, error.exitCode, 'wg could not read the device', 'other');
+        throw reason === 'other' ? new CommandError(argv, exitCode, 'wg could not read the device', reason) : error;
       }
     },
     async show(lines, netns, family) {
