@@ -18,6 +18,8 @@ const agreeable: Kernel = {
   ip: async () => {},
   deleteLink: async () => {},
   bridge: async () => {},
+  wg: async () => {},
+  showWireguard: async () => '',
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],
   nft: async () => {},

@@ -44,7 +44,7 @@ other_subnet() {
 node() {
   apt-get -q update
   DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends \
-    iproute2 nftables util-linux iputils-ping tcpdump iperf3
+    iproute2 nftables wireguard-tools util-linux iputils-ping tcpdump iperf3
 
   install -D -m 755 "$files/culvert" /opt/cni/bin/culvert
   for name in bridge host-local loopback; do

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { routeProtocol } from '../../src/plan/host.ts';
-import { vxlanDevice } from '../../src/plan/vxlan.ts';
+import { devices } from '../../src/plan/overlay.ts';
 import { Agent, type FamilyCount, podCidrs, prepareCluster, self, underlayDevice, writeConfig } from './agent.ts';
 import { figuresOf, type Row, type Unit } from './measure.ts';
 import type { Bench, Section } from './section.ts';
@@ -22,7 +22,7 @@ function makeUnderlay(): void {
 
 /** As before the agent's first start. Everything here is in the benchmark's own namespace. */
 function clear(): void {
-  spawnSync('ip', ['link', 'delete', vxlanDevice]);
+  spawnSync('ip', ['link', 'delete', devices.vxlan]);
   for (const family of ['-4', '-6']) spawnSync('ip', [family, 'route', 'flush', 'proto', routeProtocol]);
   runLine('nft flush ruleset');
 }

@@ -8,6 +8,7 @@ import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { HttpServer } from './http.ts';
+import { withKeys } from './keys.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
 import { Reconciler } from './reconcile.ts';
@@ -89,7 +90,7 @@ async function run(args: string[]): Promise<number> {
     const config = readConfig(file, notes);
     log = createLog(config.log === 'debug', (line) => void process.stdout.write(line));
     for (const note of notes) log('warn', `${file}: ${note}`);
-    await runTasks(tasksOf(config, log), log);
+    await runTasks(tasksOf(withKeys(config, true), log), log);
     return exitCode.fine;
   } catch (error) {
     logFailure(log, error);

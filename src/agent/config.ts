@@ -8,10 +8,12 @@ import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
+import { modes, type WireGuardKeys } from '../plan/settings.ts';
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
 const wantPath = 'a path that begins with "/"';
+const wantKeyFile = 'a path that begins with "/", without blanks and quotes';
 const wantSeconds = 'a whole number of seconds from 1 to 3600';
 
 const oneOf = <const T extends readonly string[]>(...values: T) =>
@@ -39,7 +41,8 @@ export const configSchema = z.object(
         'an object with source and file',
       )
       .prefault({}),
-    mode: oneOf('vxlan', 'routed'),
+    mode: oneOf(...modes),
+    betweenSites: z.enum(modes, `one of ${modes.map((m) => `"${m}"`).join(', ')}`).optional(),
     sameSubnet: oneOf('tunnel', 'direct'),
     behindRouter: oneOf('refuse', 'gateway'),
     attach: oneOf('ptp', 'bridge'),
@@ -49,6 +52,19 @@ export const configSchema = z.object(
       .object(
         { id: integer(1, 16_777_215).default(1), port: integer(1, 65_535).default(4789) },
         'an object with id and port',
+      )
+      .prefault({}),
+    wireguard: z
+      .object(
+        {
+          port: integer(1, 65_535).default(51820),
+          keepaliveSeconds: integer(0, 65_535).default(0),
+          presharedKeyFile: z
+            .string(wantKeyFile)
+            .regex(/^\/[^\s'"\\]*$/, wantKeyFile)
+            .optional(),
+        },
+        'an object with port, keepaliveSeconds and presharedKeyFile',
       )
       .prefault({}),
     listen: z
@@ -72,7 +88,13 @@ export const configSchema = z.object(
   'an object',
 );
 
-export type AgentConfig = Omit<z.infer<typeof configSchema>, 'node'> & { node: string };
+type ConfigFile = z.infer<typeof configSchema>;
+
+export type AgentConfig = Omit<ConfigFile, 'node' | 'wireguard'> & {
+  node: string;
+  /** With the node's keys once they were looked for (keys.ts). */
+  wireguard: ConfigFile['wireguard'] & { keys?: WireGuardKeys };
+};
 
 /** A document as configuration; throws ConfigError. `notes` takes remarks on unknown keys. */
 export function decodeConfig(value: unknown, notes: string[] = []): AgentConfig {

@@ -5,7 +5,8 @@ import { normalise } from '../nftables/ruleset.ts';
 import type { ClusterView } from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
 import type { NamespaceState } from '../plan/host.ts';
-import { type NodePlan, type NodeSettings, planNode } from '../plan/node.ts';
+import { type NodePlan, planNode } from '../plan/node.ts';
+import { modesOf, type NodeSettings } from '../plan/settings.ts';
 import type { HostFacts } from '../plan/underlay.ts';
 import { ownedState, type Printed, readHost, readTable } from './host.ts';
 import { applyInParts, type Failure } from './parts.ts';
@@ -39,7 +40,7 @@ export async function look({ view, settings, kernel, printed = new Map(), known 
     const plan = planNode(view, settings, known.facts);
     return { facts: known.facts, plan, changes: diff(known.owned, plan.state) };
   }
-  const found = await readHost(kernel);
+  const found = await readHost(kernel, { wireguard: modesOf(settings).includes('wireguard') });
   const plan = planNode(view, settings, found.facts);
   const changes = diff(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan.state);
   return { facts: found.facts, plan, changes };

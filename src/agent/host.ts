@@ -1,21 +1,24 @@
 /** Reads the host for the agent: what the planner has to know, and what is ours. All listings at once, one process each. */
 
-import { addressesOf, fdbOf, linksOf, neighboursOf, routesOf } from '../apply/read.ts';
+import { addressesOf, fdbOf, linksOf, neighboursOf, routesOf, wireguardOf } from '../apply/read.ts';
 import { CommandError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
 import { clusterTable } from '../plan/cluster-table.ts';
 import { emptyState, type NamespaceState, type RouteState, routeProtocol, type TableState } from '../plan/host.ts';
+import { deviceNames, devices, isOurs } from '../plan/overlay.ts';
 import type { HostFacts } from '../plan/underlay.ts';
-import { isOurs, vxlanDevice } from '../plan/vxlan.ts';
+import { markOf } from '../store/keys.ts';
 
 /** All that was read. */
 export interface FoundHost {
   readonly facts: HostFacts;
-  /** What may be ours: routes by protocol number, entries on our device, our table's text (undefined: no such table). */
+  /** What may be ours: routes by protocol number, entries on our devices, our table's text (undefined: no such table). */
   readonly routes: readonly RouteState[];
   readonly neighbours: NamespaceState['neighbours'];
   readonly fdb: NamespaceState['fdb'];
+  readonly wireguards: NamespaceState['wireguards'];
+  readonly peers: NamespaceState['peers'];
   readonly table: string | undefined;
 }
 
@@ -29,8 +32,9 @@ async function orNone<T>(reading: Promise<T>, none: T): Promise<T> {
   }
 }
 
-/** Pods' routes on this node have our number too, but no next hop: they are the plugins'. */
-const isPath = (r: RouteState): boolean => r.protocol === routeProtocol && r.via !== undefined;
+/** Pods' routes on this node have our number too, but neither a next hop nor a tunnel: they are the plugins'. */
+const isPath = (r: RouteState): boolean =>
+  r.protocol === routeProtocol && (r.via !== undefined || (r.dev !== undefined && deviceNames.includes(r.dev)));
 
 export const readTable = (kernel: Kernel): Promise<string | undefined> =>
   orNone(kernel.showNft(['list', 'table', 'inet', clusterTable]), undefined);
@@ -41,12 +45,14 @@ function isStrict(kernel: Kernel, dev: string): boolean {
   return Math.max(all ?? 0, own ?? 0) === 1;
 }
 
-export async function readHost(kernel: Kernel): Promise<FoundHost> {
+/** `wireguard`: look at its peers too, which takes the program wg. */
+export async function readHost(kernel: Kernel, { wireguard }: { wireguard: boolean }): Promise<FoundHost> {
   const hasIpv6 = kernel.readSysctl('net/ipv6/conf/all/forwarding') !== undefined;
-  const [shown, shown6, fdb, table] = await Promise.all([
+  const [shown, shown6, fdb, dump, table] = await Promise.all([
     kernel.show(['link show', 'addr show', 'neigh show nud permanent', 'route show']),
     hasIpv6 ? kernel.show(['route show'], undefined, 6) : [],
-    orNone(kernel.showBridge(['fdb', 'show', 'dev', vxlanDevice]), []),
+    orNone(kernel.showBridge(['fdb', 'show', 'dev', devices.vxlan]), []),
+    wireguard ? orNone(kernel.showWireguard(devices.wireguard), '') : '',
     readTable(kernel),
   ]);
   const [links = [], addresses = [], neighbours = [], routes4 = []] = shown;
@@ -65,8 +71,9 @@ export async function readHost(kernel: Kernel): Promise<FoundHost> {
       ),
     },
     routes: routes.filter(isPath),
-    neighbours: neighboursOf(neighbours).filter((n) => n.dev === vxlanDevice),
-    fdb: fdbOf(fdb).map((f) => ({ ...f, dev: vxlanDevice })),
+    neighbours: neighboursOf(neighbours).filter((n) => n.dev === devices.vxlan),
+    fdb: fdbOf(fdb).map((f) => ({ ...f, dev: devices.vxlan })),
+    ...(dump === '' ? { wireguards: [], peers: [] } : wireguardOf(devices.wireguard, dump, markOf)),
     table,
   };
 }
@@ -89,16 +96,17 @@ export function ownedState(
   kernel: Kernel,
   printed: Printed,
 ): NamespaceState {
-  const device = found.facts.links.find((l) => l.name === vxlanDevice && isOurs(l, mac));
+  const links = found.facts.links.filter((l) => isOurs(l, mac));
+  const onOurs = ({ dev }: { dev: string }): boolean => links.some((l) => l.name === dev);
   return {
     ...emptyState(),
+    links,
     routes: [...found.routes],
-    ...(device && {
-      links: [device],
-      addresses: found.facts.addresses.filter((a) => a.dev === vxlanDevice),
-      neighbours: [...found.neighbours],
-      fdb: [...found.fdb],
-    }),
+    addresses: found.facts.addresses.filter(onOurs),
+    neighbours: found.neighbours.filter(onOurs),
+    fdb: found.fdb.filter(onOurs),
+    wireguards: found.wireguards.filter(onOurs),
+    peers: found.peers.filter(onOurs),
     sysctls: wanted.sysctls.flatMap(({ key }) => {
       const value = kernel.readSysctl(key);
       return value === undefined ? [] : [{ key, value }];

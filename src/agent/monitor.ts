@@ -1,24 +1,24 @@
 /**
  * Hears the kernel: `ip monitor` as a long-lived child. A line carries no data for us, it only says "look again". Neighbour events
  * include the forwarding entries of the VXLAN device. Changes of nft tables are not heard: `nft monitor` keeps a copy of every
- * table of the host in memory; they wait for the periodic look.
+ * table of the host in memory; they wait for the periodic look. So do WireGuard's peers, of which the kernel tells nobody.
  */
 
 import { existsSync } from 'node:fs';
 import { execa } from 'execa';
 import { routeProtocol } from '../plan/host.ts';
-import { vxlanDevice } from '../plan/vxlan.ts';
+import { deviceNames } from '../plan/overlay.ts';
 import type { Log } from './log.ts';
 import { pause, type Task } from './task.ts';
 
 const neighbourStates = /\b(?:REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE|NOARP|PERMANENT)\b/;
 
 /**
- * Whether a line may be about something planned: our device, our routes, or the interfaces that lead to other nodes. Pods come and go on
+ * Whether a line may be about something planned: our devices, our routes, or the interfaces that lead to other nodes. Pods come and go on
  * the same host, and neighbours change state all the time: that is nothing to look for. No devices known: everything is.
  */
 export function concernsUs(line: string, devices: ReadonlySet<string>): boolean {
-  if (line.includes(vxlanDevice)) return true;
+  if (deviceNames.some((name) => line.includes(name))) return true;
   if (/^\s/.test(line)) return false; // the second line of a link or an address
   if (neighbourStates.test(line) && !line.includes('mtu')) return false;
   if (line.includes(`proto ${routeProtocol}`) && line.includes(' via ')) return true;

@@ -16,13 +16,24 @@ export interface Failure {
 const enough = 10;
 
 const isGround = (c: Change): boolean =>
-  ['add-link', 'set-link', 'delete-link', 'add-address', 'set-sysctl'].includes(c.op);
+  ['add-link', 'set-link', 'delete-link', 'add-address', 'set-sysctl', 'set-wireguard'].includes(c.op);
 
 /** Already so: a batch that failed half-way is tried again in parts. */
 function isDone(change: Change, error: CommandError): boolean {
   return change.op.startsWith('delete-')
     ? error.reason === 'not-found'
     : change.op === 'add-link' && error.reason === 'exists';
+}
+
+/** Kernel modules by the kind of link that they bring, where the names differ. */
+const moduleOf = (kind: string): string => (kind === 'ip6tnl' ? 'ip6_tunnel' : kind);
+
+/** What the kernel said and, where a person can mend it, how. */
+function explain(change: Change, error: CommandError): string {
+  const said = error.stderr.trim() || error.message;
+  if (change.op !== 'add-link' || !/Unknown device type|not supported/.test(said)) return said;
+  const { kind } = change.link.make;
+  return `${said} This kernel has no links of type ${kind}: load the module ${moduleOf(kind)} (modprobe ${moduleOf(kind)}), install the package of the kernel's modules, or choose another mode`;
 }
 
 export async function applyInParts(changes: readonly Change[], kernel: Kernel): Promise<Failure[]> {
@@ -39,7 +50,7 @@ export async function applyInParts(changes: readonly Change[], kernel: Kernel): 
         await attempt(part.slice(middle));
       } else if (!isDone(part[0]!, error)) {
         const lines = render(part[0]!).map(asCommand).join('\n');
-        failures.push({ lines, error: error.stderr.trim() || error.message });
+        failures.push({ lines, error: explain(part[0]!, error) });
       }
     }
   }

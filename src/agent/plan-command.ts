@@ -9,11 +9,12 @@ import { asCommand, render } from '../plan/render.ts';
 import { defaultConfigFile, readConfigOption } from './agent.ts';
 import { readConfig } from './config.ts';
 import { look } from './converge.ts';
+import { withKeys } from './keys.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
   const notes: string[] = [];
-  const config = readConfig(options.config, notes);
+  const config = withKeys(readConfig(options.config, notes), false);
   const kernel = createKernel(createExec());
   const source = new FileSource(config.cluster.file);
   const { plan, changes } = await look({ view: source.read(), settings: config, kernel });
@@ -33,8 +34,8 @@ export const planCommand: Command = {
   summary: 'print the commands that the agent would run now',
   help: `usage: culvert plan [--config FILE] [--json]
 
-Compares this host with what the configuration asks for, and prints the ip, bridge, sysctl and nft lines that make the difference,
-in their order. Changes nothing.
+Compares this host with what the configuration asks for, and prints the ip, bridge, wg, sysctl and nft lines that make the difference,
+in their order; secret keys stand in them by the names of their files. Changes nothing.
 
   --config FILE   the agent's configuration (default ${defaultConfigFile})
   --json          the changes and lines as JSON

@@ -7,9 +7,6 @@ import { type Line, render } from '../plan/render.ts';
 const textsOf = (lines: readonly Line[], program: Line['program']): string[] =>
   lines.filter((l) => l.program === program).map((l) => l.text);
 
-/** Links and their addresses have to be there before bridge can name them; everything else comes after. */
-const isGround = (change: Change): boolean => ['add-link', 'set-link', 'add-address'].includes(change.op);
-
 /** Sysctls of a link that these very changes make cannot be written before them. */
 function isLate(change: Change, made: ReadonlySet<string>): boolean {
   return change.op === 'set-sysctl' && change.sysctl.key.split('/').some((part) => made.has(part));
@@ -28,16 +25,17 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
   const doomed = changes.filter((c) => c.op === 'delete-table').flatMap(render);
   if (tables.length > 0) await kernel.nft(textsOf(tables, 'nft').join(''), netns);
 
-  const lines = changes.flatMap((change) => render(change).map((line) => ({ ...line, ground: isGround(change) })));
-  const bridge = textsOf(lines, 'bridge');
-  if (bridge.length === 0) {
-    await kernel.ip(textsOf(lines, 'ip'), netns, early);
-  } else {
-    // a link that is made anew is deleted before it is added: up to the last ground line the order stands
-    const last = lines.findLastIndex((l) => l.ground);
-    await kernel.ip(textsOf(lines.slice(0, last + 1), 'ip'), netns, early);
-    await kernel.bridge(bridge, netns);
-    await kernel.ip(textsOf(lines.slice(last + 1), 'ip'), netns);
+  // ip comes first, if only for its sysctls; then the order of the changes stands, and what follows each other in one program is one batch
+  const runs: { program: Line['program']; texts: string[] }[] = [{ program: 'ip', texts: [] }];
+  for (const { program, text } of changes.flatMap(render)) {
+    if (program !== 'ip' && program !== 'bridge' && program !== 'wg') continue;
+    if (runs.at(-1)!.program !== program) runs.push({ program, texts: [] });
+    runs.at(-1)!.texts.push(text);
+  }
+  for (const [i, { program, texts }] of runs.entries()) {
+    if (program === 'ip') await kernel.ip(texts, netns, i === 0 ? early : []);
+    else if (program === 'bridge') await kernel.bridge(texts, netns);
+    else await kernel.wg(texts);
   }
   for (const { sysctl, late } of sysctls) if (late) kernel.writeSysctl(sysctl);
   if (doomed.length > 0) await kernel.nft(textsOf(doomed, 'nft').join(''), netns);

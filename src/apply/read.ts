@@ -7,8 +7,10 @@ import type {
   LinkKind,
   LinkState,
   NeighbourState,
+  PeerState,
   RouteState,
   VlanState,
+  WireGuardState,
 } from '../plan/host.ts';
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
@@ -38,6 +40,13 @@ function kindOf(info: JsonObject): LinkKind {
         local: text(data['local']) ?? text(data['local6']) ?? '',
         device: text(data['link']),
       });
+    case 'ipip':
+    case 'sit':
+      return { kind: info['info_kind'], local: text(data['local']) ?? '' };
+    case 'ip6tnl':
+      return { kind: 'ip6tnl', external: data['external'] === true };
+    case 'wireguard':
+      return { kind: 'wireguard' };
     default:
       return { kind: 'given' };
   }
@@ -124,6 +133,7 @@ export function routesOf(shown: readonly unknown[]): RouteState[] {
         prefix: prefixOf(text(r['dst']) ?? '', isIpv6),
         dev: text(r['dev']),
         via: gateway,
+        encapDst: text(r['encap_dst']),
         src: text(r['prefsrc']),
         protocol: text(r['protocol']),
         scope: scopeless.has(scope) ? undefined : scope,
@@ -148,6 +158,30 @@ export function fdbOf(shown: readonly unknown[]): FdbState[] {
   return list(shown)
     .filter((f) => f['dst'] !== undefined)
     .map((f) => ({ dev: text(f['ifname']) ?? '', mac: text(f['mac']) ?? '', dst: text(f['dst']) ?? '' }));
+}
+
+/** `wg show DEVICE dump`; `markOf` makes a mark of each preshared key, and no other trace of a secret is kept. */
+export function wireguardOf(
+  dev: string,
+  dump: string,
+  markOf: (key: string) => string,
+): { wireguards: WireGuardState[]; peers: PeerState[] } {
+  const [own = [], ...peers] = dump
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split('\t'));
+  const orEmpty = (field = ''): string => (field === '(none)' ? '' : field);
+  return {
+    wireguards: [{ dev, publicKey: orEmpty(own[1]), listenPort: Number(own[2]) }],
+    peers: peers.map(([publicKey = '', preshared, endpoint, allowedIps, , , , keepalive]) => ({
+      dev,
+      publicKey,
+      endpoint: orEmpty(endpoint),
+      allowedIps: orEmpty(allowedIps).split(',').sort().join(','),
+      keepaliveSeconds: keepalive === 'off' ? 0 : Number(keepalive),
+      preshared: orEmpty(preshared) && markOf(orEmpty(preshared)),
+    })),
+  };
 }
 
 /** VLANs of `bridge -j vlan show`. */

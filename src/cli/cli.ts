@@ -1,13 +1,14 @@
 /** The command line: a table of commands, nothing more. */
 
 import { agent } from '../agent/agent.ts';
+import { keysCommand } from '../agent/keys-command.ts';
 import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [agent, planCommand, lab];
+const commands: readonly Command[] = [agent, planCommand, keysCommand, lab];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);

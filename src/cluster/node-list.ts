@@ -12,7 +12,8 @@ import { parseYaml } from './document.ts';
  * escapes, block scalars and document marks nothing in it can reach over its end but plain text.
  */
 const tame = (() => {
-  const atom = `[A-Za-z0-9 .:/_,-]|"[A-Za-z0-9 .:/_,-]*"|'[A-Za-z0-9 .:/_,-]*'`;
+  const text = '[A-Za-z0-9 .:/_,+=-]';
+  const atom = `${text}|"${text}*"|'${text}*'`;
   const list = `\\[(?:${atom})*\\]`;
   const map = `\\{(?:${atom}|${list})*\\}`;
   return new RegExp(`^(?:${atom}|${list}|${map})*(?: #[^\\t]*)?$`);
@@ -45,7 +46,7 @@ export function entriesOf(text: string): string[] | undefined {
 }
 
 /**
- * The usual entry: name, addresses, podCIDRs, each once and in this order, lists in brackets on one line, values that YAML reads as the
+ * The usual entry: name, addresses, podCIDRs, perhaps publicKey and site, each once and in this order, lists in brackets on one line, values that YAML reads as the
  * text they are: a name that begins with a letter, addresses with two dots or two colons. What ends in a colon has to be quoted.
  */
 const usual = (() => {
@@ -54,7 +55,11 @@ const usual = (() => {
     '(?:[0-9]+\\.[0-9]+\\.[0-9./]+|[0-9a-fA-F]+:[0-9a-fA-F:]*:[0-9a-fA-F:]*[0-9a-fA-F](?:/[0-9]+)?|[0-9a-fA-F]+:[0-9a-fA-F:]*:/[0-9]+)';
   const item = `(?:${bare}|"[0-9a-fA-F.:/]+")`;
   const list = `\\[ *(${item}(?:, +${item})*) *\\]`;
-  return new RegExp(`^( *)- name: ${name} *\\n\\1  addresses: ${list} *\\n\\1  podCIDRs: ${list} *\\s*$`);
+  const key = '\\n\\1  publicKey: (?:"([A-Za-z0-9+/]{43}=)"|([A-Za-z0-9+/]{43}=)) *';
+  const site = `\\n\\1  site: ${name} *`;
+  return new RegExp(
+    `^( *)- name: ${name} *\\n\\1  addresses: ${list} *\\n\\1  podCIDRs: ${list} *(?:${key})?(?:${site})?\\s*$`,
+  );
 })();
 
 /** Plain words that YAML reads as something else. */
@@ -64,9 +69,11 @@ const itemsOf = (list: string): string[] => list.split(',').map((item) => item.t
 
 /** What an entry says: a node as the document has it, unchecked. */
 export function parseEntry(entry: string): unknown {
-  const [, , name, addresses, podCIDRs] = usual.exec(entry) ?? [];
-  if (name !== undefined && !notText.test(name)) {
-    return { name, addresses: itemsOf(addresses!), podCIDRs: itemsOf(podCIDRs!) };
+  const [, , name, addresses, podCIDRs, quotedKey, plainKey, site] = usual.exec(entry) ?? [];
+  if (name !== undefined && !notText.test(name) && !notText.test(site ?? '')) {
+    const publicKey = quotedKey ?? plainKey;
+    const more = { ...(publicKey !== undefined && { publicKey }), ...(site !== undefined && { site }) };
+    return { name, addresses: itemsOf(addresses!), podCIDRs: itemsOf(podCIDRs!), ...more };
   }
   const value = parseYaml(entry, 'entry');
   if (!Array.isArray(value) || value.length !== 1) throw new ConfigError([]);

@@ -22,6 +22,9 @@ const wantAddress = 'a unicast address such as "192.168.1.11" or "fd00:1::11", w
 const wantPrefix =
   'a network such as "10.244.1.0/24" or "fd00:244:1::/64", bits after the prefix zero, room for four addresses or more';
 
+const wantKey = 'a WireGuard public key as "culvert keys" prints it: 44 characters of base64';
+const wantSite = 'a name: letters, digits, "-", "." and "_", at most 63';
+
 const isNodeAddress = (text: string): boolean => {
   const address = parseAddress(text);
   return address !== undefined && isGlobalUnicast(address);
@@ -48,12 +51,20 @@ const nodeSchema = z.object(
     podCIDRs: z
       .array(z.string(wantPrefix).refine(isPodCidr, wantPrefix), 'a list of networks')
       .min(1, 'at least one network'),
+    publicKey: z
+      .string(wantKey)
+      .regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/, wantKey)
+      .optional(),
+    site: z
+      .string(wantSite)
+      .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, wantSite)
+      .optional(),
   },
   'an object with name, addresses and podCIDRs',
 );
 
 function decodeNode(value: unknown, path: string): ClusterNode {
-  const { name, addresses, podCIDRs } = check(nodeSchema, value, path);
+  const { name, addresses, podCIDRs, publicKey, site } = check(nodeSchema, value, path);
   const mac = macFrom(`vtep\0${name}`);
   return {
     name,
@@ -61,6 +72,8 @@ function decodeNode(value: unknown, path: string): ClusterNode {
     linkLocal: formatAddress(linkLocalFrom(mac)),
     addresses: addresses.map((a) => nodeAddress(parseAddress(a)!)),
     podCIDRs: podCIDRs.map((p) => podCidr(parsePrefix(p)!)),
+    ...(publicKey !== undefined && { publicKey }),
+    ...(site !== undefined && { site }),
   };
 }
 
@@ -155,6 +168,7 @@ function clashes(nodes: readonly ClusterNode[]): Problem[] {
   return [
     ...(names.length > 0 ? names : macs),
     ...duplicates(nodes, 'address', (n) => n.addresses.map((a) => a.text), 'an address only once'),
+    ...duplicates(nodes, 'publicKey', (n) => (n.publicKey ? [n.publicKey] : []), 'a key of its own for each node'),
     ...families.flatMap((family) => {
       const sorted = sortedOf(nodes, family);
       return [...overlapping(sorted), ...swallowed(nodes, sorted, family)];

@@ -96,6 +96,19 @@ export function failure(
   return new CommandError(argv, exitCode, stderr, classify(stderr));
 }
 
+/** Debian's package of each tool. */
+const packages: Readonly<Record<string, string>> = {
+  bridge: 'iproute2',
+  conntrack: 'conntrack',
+  ip: 'iproute2',
+  nft: 'nftables',
+  nsenter: 'util-linux',
+  wg: 'wireguard-tools',
+};
+
+const notInstalled = (name: string): string =>
+  `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
+
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const stdio = [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
@@ -113,7 +126,8 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   });
   child.stderr!.on('data', (chunk: Buffer) => err.push(chunk));
   child.on('error', (error: NodeJS.ErrnoException) => {
-    reject(new CommandError(argv, undefined, error.message, error.code === 'ENOENT' ? 'no-program' : 'other'));
+    if (error.code !== 'ENOENT') reject(new CommandError(argv, undefined, error.message, 'other'));
+    else reject(new CommandError(argv, undefined, notInstalled(argv[0]!), 'no-program'));
   });
   function settle(exitCode: number | null, signal?: NodeJS.Signals | null): void {
     if (exitCode === 0) {

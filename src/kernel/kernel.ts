@@ -33,6 +33,10 @@ export interface Kernel {
   deleteLink(name: string): Promise<void>;
   /** Lines for `bridge -batch`. */
   bridge(lines: readonly string[], netns?: string): Promise<void>;
+  /** `set DEVICE …` commands of wg in our own namespace, those of one device after another in one process. */
+  wg(lines: readonly string[]): Promise<void>;
+  /** What `wg show DEVICE dump` prints: the private key too, so it is for no log. Throws CommandError not-found. */
+  showWireguard(dev: string): Promise<string>;
   /** `show` commands of ip, their JSON in order, in one process. `route show` means IPv4 unless the family is 6. */
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
@@ -50,12 +54,34 @@ export interface Kernel {
   writeSysctl(sysctl: Sysctl): void;
 }
 
-/** What `ip -j -batch -` prints: one JSON array per command that shows something, each on a line of its own. */
+/**
+ * What `ip -j -batch -` prints: one JSON array per command that shows something, each on a line of its own. A route that wraps has
+ * the key "dst" twice, the second time for where it wraps to: that one becomes "encap_dst".
+ */
 function parseBatch(stdout: string): unknown[][] {
   return stdout
     .split('\n')
     .filter((line) => line.trim() !== '')
-    .map((line) => JSON.parse(line) as unknown[]);
+    .map((line) => JSON.parse(line.replaceAll(/("encap":"ip6?",[^{}]*?)"dst":/g, '$1"encap_dst":')) as unknown[]);
+}
+
+/** A command line may be two megabytes long, and a peer takes some 200 bytes. */
+const setsPerCommand = 2000;
+
+/** `set wg0 peer A …` and `set wg0 peer B …` are also one: `set wg0 peer A … peer B …`. */
+function joinSets(lines: readonly string[]): string[][] {
+  const commands: { words: string[]; sets: number }[] = [];
+  for (const line of lines) {
+    const [verb = '', dev = '', ...rest] = line.split(' ');
+    const last = commands.at(-1);
+    if (last && last.words[1] === dev && last.sets < setsPerCommand) {
+      last.words.push(...rest);
+      last.sets++;
+    } else {
+      commands.push({ words: [verb, dev, ...rest], sets: 1 });
+    }
+  }
+  return commands.map((c) => c.words);
 }
 
 function writeSysctl({ key, value, optional }: Sysctl): void {
@@ -122,6 +148,21 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
     },
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
+    },
+    async wg(lines) {
+      for (const argv of joinSets(lines)) await exec(['wg', ...argv]);
+    },
+    async showWireguard(dev) {
+      try {
+        return await exec(['wg', 'show', dev, 'dump']);
+      } catch (error) {
+        if (!(error instanceof CommandError)) throw error;
+        const { argv, exitCode, stderr, reason } = error;
+        // before the module is loaded, which making a device does, nobody answers for the protocol
+        if (reason === 'unsupported') throw new CommandError(argv, exitCode, stderr, 'not-found');
+        // of a program that failed silently the output is quoted, and this one's holds keys
+        throw reason === 'other' ? new CommandError(argv, exitCode, 'wg could not read the device', reason) : error;
+      }
     },
     async show(lines, netns, family) {
       const options = ['-d', '-j', ...(family ? [`-${family}`] : []), '-batch', '-'];

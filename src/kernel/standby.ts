@@ -7,6 +7,7 @@
  */
 
 import { spawn } from 'node:child_process';
+import { isAbsolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { failure, programFile } from './exec.ts';
 
@@ -56,6 +57,8 @@ while read -r fd; do eval "wait \\$p$fd"; echo "exit $?" >&"$fd"; done`;
 /** Starts the programs; one that could not be started is not among the answer. `netns` is the container's, by path. */
 export function standBy(names: readonly StandbyName[], netns: string, onCommand: (line: string) => void): Standby {
   const files = ['ip', 'nft', 'nsenter'].map(programFile);
+  // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
+  if (!files.every(isAbsolute)) return { orders: new Map(), dismiss: () => {} };
   const child = spawn('/bin/sh', ['-c', script(names), 'sh', ...files, netns, enter], {
     stdio: ['pipe', 'ignore', 'ignore', ...names.map(() => 'pipe' as const)],
     // an interactive nft's line editor would keep a history in HOME

@@ -2,10 +2,12 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Machine } from '../kernel/machine.ts';
 import { formatAddress } from '../net/address.ts';
 import { formatPrefix } from '../net/prefix.ts';
+import { ensurePublicKey } from '../store/keys.ts';
 import { labVariable, type Place } from './place.ts';
 import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, processOf, waitUntil } from './process.ts';
 import type { Node, Topology } from './topology.ts';
@@ -17,8 +19,14 @@ const readyTimeoutMs = 30_000;
 
 export type AgentHealth = 'ready' | 'not ready' | 'down';
 
-/** The cluster as every agent reads it: each node's first address of a family, and its podCIDRs. */
-export const clusterYaml = (topology: Topology): string =>
+/** What `culvert keys` prints on that node; nothing where no mode of its needs a key. */
+function publicKeyOf({ name, agent }: Node, place: Place): string | undefined {
+  if (![agent['mode'], agent['betweenSites']].includes('wireguard')) return undefined;
+  return ensurePublicKey(join(place.node(name).state, 'wireguard.key'));
+}
+
+/** The cluster as every agent reads it: each node's first address of a family, its podCIDRs, and what else its modes ask for. */
+export const clusterYaml = (topology: Topology, place: Place): string =>
   stringify({
     nodes: topology.nodes.map((n) => ({
       name: n.name,
@@ -27,6 +35,8 @@ export const clusterYaml = (topology: Topology): string =>
         return address ? [formatAddress(address.address)] : [];
       }),
       podCIDRs: n.podCIDRs.map(formatPrefix),
+      publicKey: publicKeyOf(n, place),
+      site: n.site,
     })),
   });
 

@@ -90,7 +90,7 @@ export class Lab {
     await this.#clear(topology, [...wiring.hosts, ...topology.nodes.flatMap((n) => n.pods)]);
     await ensureWiring(this.place, wiring, this.#machine);
     progress(`${topology.nodes.length} nodes wired: ${wiring.hosts.length} namespaces, ${wiring.wires.length} links`);
-    writeIfChanged(this.place.clusterYaml, clusterYaml(topology));
+    writeIfChanged(this.place.clusterYaml, clusterYaml(topology, this.place));
     await Promise.all(
       topology.nodes.map(async (node) => {
         const isNew = await ensureAgent(node, this.place, executable, this.#machine);

@@ -84,11 +84,12 @@ export const topologySchema = object({
       object({
         segments: attached,
         podCIDRs: prefixes.optional(),
+        site: hostName.optional(),
         pods: pods.optional(),
         agent: agent.optional(),
       }),
     ),
-    want('a mapping of node name to {segments, podCIDRs, pods, agent}'),
+    want('a mapping of node name to {segments, podCIDRs, site, pods, agent}'),
   ),
   routers: z
     .record(

@@ -37,6 +37,8 @@ export interface Node {
   name: string;
   ports: Port[];
   podCIDRs: Prefix[];
+  /** As in the cluster file, for `betweenSites`. */
+  site: string | undefined;
   /** Names of its pods. */
   pods: string[];
   agent: AgentSettings;
@@ -195,11 +197,12 @@ function build(file: TopologyFile): Topology {
       name,
       ports: builder.ports(`nodes.${name}.segments`, n.segments, hostNumber.node(i)),
       podCIDRs: n.podCIDRs ?? automaticPrefixes('pods', families, i + 1),
+      site: n.site,
       pods: podNames(name, n.pods),
       agent: { ...file.agent, ...n.agent },
     }),
   );
-  const isRouted = nodes.some((n) => n.agent['mode'] === 'routed');
+  const isRouted = nodes.some(({ agent }) => agent['mode'] === 'routed' && agent['betweenSites'] === undefined);
   const routers = Object.entries(file.routers ?? {}).map(
     ([name, r], i): Router => ({
       name,

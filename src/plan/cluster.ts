@@ -23,6 +23,10 @@ export interface ClusterNode {
   readonly mac: string;
   /** Its VTEP's IPv6 address on the overlay link, made from the MAC address (EUI-64). */
   readonly linkLocal: string;
+  /** Its WireGuard key, for modes that need one. */
+  readonly publicKey?: string;
+  /** Where it stands; nodes without one are of one site. */
+  readonly site?: string;
   /** At most one per family. */
   readonly addresses: readonly NodeAddress[];
   /** At least one. */

@@ -9,10 +9,12 @@ import type {
   LinkState,
   NamespaceState,
   NeighbourState,
+  PeerState,
   RouteState,
   SysctlState,
   TableState,
   VlanState,
+  WireGuardState,
 } from './host.ts';
 
 /** Attributes of a link that can be set while it lives. */
@@ -32,6 +34,9 @@ export type Change =
   | { op: 'delete-neighbour'; neighbour: NeighbourState }
   | { op: 'replace-fdb'; fdb: FdbState; was: FdbState | undefined }
   | { op: 'delete-fdb'; fdb: FdbState }
+  | { op: 'set-wireguard'; wireguard: WireGuardState; was: WireGuardState | undefined }
+  | { op: 'replace-peer'; peer: PeerState; was: PeerState | undefined }
+  | { op: 'delete-peer'; peer: PeerState }
   | { op: 'replace-route'; route: RouteState; was: RouteState | undefined }
   | { op: 'delete-route'; route: RouteState }
   | { op: 'replace-table'; table: TableState; was: TableState | undefined }
@@ -41,6 +46,7 @@ const addressKey = (a: AddressState): string => `${a.dev} ${a.address}`;
 const routeKey = (r: RouteState): string => `${r.prefix} ${r.table ?? 254} ${r.metric ?? 0}`;
 const neighbourKey = (n: NeighbourState): string => `${n.dev} ${n.address}`;
 const fdbKey = (f: FdbState): string => `${f.dev} ${f.mac}`;
+const peerKey = (p: PeerState): string => `${p.dev} ${p.publicKey}`;
 const vlanKey = (v: VlanState): string => `${v.dev} ${v.vid}`;
 const tableKey = (t: TableState): string => `${t.family} ${t.name}`;
 
@@ -77,7 +83,8 @@ function needsRemake(actual: LinkState, wanted: LinkState): boolean {
   if (a.kind === 'vxlan' && w.kind === 'vxlan') {
     return differs(a, w, ['id', 'port', 'local', 'device']);
   }
-  if (a.kind === 'bridge' && w.kind === 'bridge') return false;
+  if ((a.kind === 'ipip' && w.kind === 'ipip') || (a.kind === 'sit' && w.kind === 'sit')) return a.local !== w.local;
+  if (a.kind === 'ip6tnl' && w.kind === 'ip6tnl') return a.external !== w.external;
   return a.kind !== w.kind;
 }
 
@@ -150,7 +157,18 @@ function diffSysctls(actual: NamespaceState, wanted: NamespaceState, gone: Reado
     .map((sysctl) => ({ op: 'set-sysctl', sysctl, was: found.get(sysctl.key) }));
 }
 
-const routeFields = ['dev', 'via', 'src', 'protocol', 'scope', 'mtuBytes', 'advmssBytes', 'onlink'] as const;
+const peerFields = ['endpoint', 'allowedIps', 'keepaliveSeconds', 'preshared'] as const;
+const routeFields = [
+  'dev',
+  'via',
+  'encapDst',
+  'src',
+  'protocol',
+  'scope',
+  'mtuBytes',
+  'advmssBytes',
+  'onlink',
+] as const;
 
 /**
  * Links that get addresses come up after them: what a kernel announces of an address (arp_notify), it announces when the link
@@ -180,6 +198,8 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const vlans = diffList(actual.vlans, wanted.vlans, vlanKey, ['pvid', 'untagged'], onGone);
   const neighbours = diffList(actual.neighbours, wanted.neighbours, neighbourKey, ['mac'], onGone);
   const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
+  const wireguards = diffList(actual.wireguards, wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey'], onGone);
+  const peers = diffList(actual.peers, wanted.peers, peerKey, peerFields, onGone);
   const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
   const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
@@ -188,15 +208,18 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
     ...diffSysctls(actual, wanted, links.gone),
     ...addresses.set.map(([address]): Change => ({ op: 'add-address', address })),
     ...ups,
+    ...wireguards.set.map(([wireguard, was]): Change => ({ op: 'set-wireguard', wireguard, was })),
+    ...peers.set.map(([peer, was]): Change => ({ op: 'replace-peer', peer, was })),
     ...vlans.set.map(([vlan]): Change => ({ op: 'add-vlan', vlan })),
-    ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
     ...fdb.set.map(([entry, was]): Change => ({ op: 'replace-fdb', fdb: entry, was })),
+    ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
     ...routes.set.map(([route, was]): Change => ({ op: 'replace-route', route, was })),
     ...tables.set.map(([table, was]): Change => ({ op: 'replace-table', table, was })),
     ...routes.removed.map((route): Change => ({ op: 'delete-route', route })),
-    ...fdb.removed.map((entry): Change => ({ op: 'delete-fdb', fdb: entry })),
     ...neighbours.removed.map((neighbour): Change => ({ op: 'delete-neighbour', neighbour })),
+    ...fdb.removed.map((entry): Change => ({ op: 'delete-fdb', fdb: entry })),
     ...vlans.removed.map((vlan): Change => ({ op: 'delete-vlan', vlan })),
+    ...peers.removed.map((peer): Change => ({ op: 'delete-peer', peer })),
     ...addresses.removed.map((address): Change => ({ op: 'delete-address', address })),
     ...links.last,
     ...tables.removed.map((table): Change => ({ op: 'delete-table', table })),

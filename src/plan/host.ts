@@ -9,6 +9,11 @@ export type LinkKind =
   | { kind: 'bridge'; vlanFiltering?: boolean }
   | { kind: 'veth'; peer?: VethPeer }
   | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
+  /** IPv4, or IPv6 (sit), in IPv4 from `local` to whomever a route names. */
+  | { kind: 'ipip' | 'sit'; local: string }
+  /** Either family in IPv6; `external`: where to, every route says by itself. */
+  | { kind: 'ip6tnl'; external: boolean }
+  | { kind: 'wireguard' }
   /** A link that somebody else makes and only some attributes of which are ours to set (eth0 in a pod, lo). */
   | { kind: 'given' };
 
@@ -49,6 +54,8 @@ export interface RouteState {
   prefix: string;
   dev?: string;
   via?: string;
+  /** The IPv6 address that an `external` link of kind ip6tnl wraps towards (a lightweight tunnel). */
+  encapDst?: string;
   src?: string;
   /** Our number (ownership) or the kernel's name for another; absent: `boot`, as with the reference plugins. */
   protocol?: string;
@@ -73,6 +80,30 @@ export interface FdbState {
   dev: string;
   mac: string;
   dst: string;
+}
+
+/** What makes a WireGuard link one end of tunnels. Its private key is known by file only. */
+export interface WireGuardState {
+  dev: string;
+  listenPort: number;
+  publicKey: string;
+  /** What was read from the kernel has none. */
+  privateKeyFile?: string;
+}
+
+/** A WireGuard peer; its key is (dev, publicKey). */
+export interface PeerState {
+  dev: string;
+  publicKey: string;
+  /** "192.168.1.12:51820", "[fd01::12]:51820" */
+  endpoint: string;
+  /** Sorted, with commas between. */
+  allowedIps: string;
+  /** 0: off. */
+  keepaliveSeconds: number;
+  /** A mark made from the preshared key, never the key; empty: none. */
+  preshared: string;
+  presharedKeyFile?: string;
 }
 
 /** A VLAN on a bridge port. */
@@ -104,6 +135,8 @@ export interface NamespaceState {
   routes: RouteState[];
   neighbours: NeighbourState[];
   fdb: FdbState[];
+  wireguards: WireGuardState[];
+  peers: PeerState[];
   vlans: VlanState[];
   sysctls: SysctlState[];
   tables: TableState[];
@@ -115,6 +148,8 @@ export const emptyState = (): NamespaceState => ({
   routes: [],
   neighbours: [],
   fdb: [],
+  wireguards: [],
+  peers: [],
   vlans: [],
   sysctls: [],
   tables: [],

@@ -1,11 +1,11 @@
 /** Changes → the lines an engineer could type: what `apply` feeds to `ip -batch`, `bridge -batch` and `nft -f`, and `plan` prints. */
 
 import type { Change, LinkAttributes } from './diff.ts';
-import type { LinkState, RouteState, TableState, VlanState } from './host.ts';
+import type { LinkState, PeerState, RouteState, TableState, VlanState } from './host.ts';
 
 /** A line for one of the programs; `sysctl` lines are "key=value". */
 export interface Line {
-  program: 'ip' | 'bridge' | 'sysctl' | 'nft';
+  program: 'ip' | 'bridge' | 'wg' | 'sysctl' | 'nft';
   text: string;
 }
 
@@ -49,6 +49,14 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
         make.port,
         'nolearning',
       );
+    case 'ipip':
+    case 'sit':
+      // a fixed TTL, since that of the packet inside would leave `don't fragment` off, and with it the discovery of a smaller MTU
+      return words(head, 'type', make.kind, 'local', make.local, 'ttl 64');
+    case 'ip6tnl':
+      return words(head, 'type ip6tnl', make.external && 'external');
+    case 'wireguard':
+      return words(head, 'type wireguard');
     case 'given':
       throw new Error(`link ${name} is made by somebody else`);
     default:
@@ -82,6 +90,7 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
 function renderRoute(r: RouteState): string {
   return words(
     r.prefix,
+    r.encapDst && `encap ip6 dst ${r.encapDst}`,
     r.via && `via ${r.via}`,
     r.dev && `dev ${r.dev}`,
     r.protocol && `proto ${r.protocol}`,
@@ -104,6 +113,19 @@ const routeIdentity = (r: RouteState): string =>
     r.table !== undefined && `table ${r.table}`,
   );
 
+/** Keys that have to stay secret are named by file; an empty file takes a preshared key away. */
+const renderPeer = (peer: PeerState, was: PeerState | undefined): string =>
+  words(
+    'set',
+    peer.dev,
+    'peer',
+    peer.publicKey,
+    peer.presharedKeyFile ? `preshared-key ${peer.presharedKeyFile}` : was?.preshared && 'preshared-key /dev/null',
+    `endpoint ${peer.endpoint}`,
+    `persistent-keepalive ${peer.keepaliveSeconds}`,
+    `allowed-ips ${peer.allowedIps}`,
+  );
+
 const renderVlan = (v: VlanState): string =>
   words('dev', v.dev, 'vid', v.vid, v.pvid && 'pvid', v.untagged && 'untagged');
 
@@ -120,6 +142,7 @@ const addressFlag = (address: string): string | false =>
 
 const ip = (text: string): Line[] => [{ program: 'ip', text }];
 const bridge = (text: string): Line[] => [{ program: 'bridge', text }];
+const wg = (text: string): Line[] => [{ program: 'wg', text }];
 const nft = (text: string): Line[] => [{ program: 'nft', text }];
 
 export function render(change: Change): Line[] {
@@ -158,6 +181,14 @@ export function render(change: Change): Line[] {
       return bridge(`fdb replace ${change.fdb.mac} dev ${change.fdb.dev} dst ${change.fdb.dst} self permanent`);
     case 'delete-fdb':
       return bridge(`fdb delete ${change.fdb.mac} dev ${change.fdb.dev} dst ${change.fdb.dst} self`);
+    case 'set-wireguard': {
+      const { dev, listenPort, privateKeyFile } = change.wireguard;
+      return wg(words('set', dev, `listen-port ${listenPort}`, privateKeyFile && `private-key ${privateKeyFile}`));
+    }
+    case 'replace-peer':
+      return wg(renderPeer(change.peer, change.was));
+    case 'delete-peer':
+      return wg(`set ${change.peer.dev} peer ${change.peer.publicKey} remove`);
     case 'replace-route':
       return ip(`route replace ${renderRoute(change.route)}`);
     case 'delete-route':

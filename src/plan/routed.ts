@@ -6,10 +6,8 @@
 import type { Family } from '../net/address.ts';
 import { addressOf, type ClusterNode, type PlanProblem, podCidrsOf } from './cluster.ts';
 import { type RouteState, routeProtocol } from './host.ts';
+import type { BehindRouter } from './settings.ts';
 import type { Underlay, Way } from './underlay.ts';
-
-/** What to do about a node behind a router: nothing (and say so), or hand its packets to the router. */
-export type BehindRouter = 'refuse' | 'gateway';
 
 /** The way to a node's address when both sides are on one link. */
 export function sharedLink(underlay: Underlay, node: ClusterNode, family: Family): Way | undefined {

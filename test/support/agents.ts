@@ -10,8 +10,12 @@ export type Line = { level: string; msg: string } & Record<string, unknown>;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** How many times longer this machine may take than a usual one: an emulated processor is slow. */
+const patience = Number(process.env['CULVERT_PATIENCE'] ?? 1);
+
 /** Waits until a condition holds; throws after the time with what it says about itself. */
-export async function until(what: string | (() => string), holds: () => boolean, ms = 8000): Promise<void> {
+export async function until(what: string | (() => string), holds: () => boolean, usualMs = 8000): Promise<void> {
+  const ms = usualMs * patience;
   const end = Date.now() + ms;
   while (!holds()) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${typeof what === 'string' ? what : what()}`);
@@ -101,6 +105,12 @@ export class Agent {
     return this.host.try(`${join(binDir, 'culvert')} plan --config ${this.configFile}`);
   }
 
+  /** This node's public key as `culvert keys` tells it; made when there is none. */
+  get publicKey(): string {
+    const shown = this.host.exec(`${join(binDir, 'culvert')} keys --json --config ${this.configFile}`);
+    return (JSON.parse(shown) as { publicKey: string }).publicKey;
+  }
+
   get(path: string): string {
     return this.host.exec(`curl -s http://127.0.0.1:9467${path}`);
   }
@@ -175,13 +185,21 @@ export class Fabric {
     renameSync(`${this.clusterFile}.new`, this.clusterFile);
   }
 
-  async start(config: object, underlay: Stack, pods: Stack): Promise<void> {
+  /** The nodes of the cluster file; `more` adds to entries, and all have their keys where a mode needs them. */
+  cluster(config: object, underlay: Stack, pods: Stack, more: (i: number) => object = () => ({})): object[] {
+    const keyed = Object.values(config).includes('wireguard');
+    return nodesOf(underlay, pods).map((node, i) => ({
+      ...node,
+      ...(keyed && { publicKey: this.nodes[i]!.agent.publicKey }),
+      ...more(i + 1),
+    }));
+  }
+
+  async start(config: object, underlay: Stack, pods: Stack, more?: (i: number) => object): Promise<void> {
     mkdirSync(this.router.dir, { recursive: true });
-    this.writeCluster(JSON.stringify({ nodes: nodesOf(underlay, pods) }));
-    for (const { agent } of this.nodes) {
-      agent.configure({ resyncSeconds: 2, ...config }, this.clusterFile);
-      agent.start();
-    }
+    for (const { agent } of this.nodes) agent.configure({ resyncSeconds: 2, ...config }, this.clusterFile);
+    this.writeCluster(JSON.stringify({ nodes: this.cluster(config, underlay, pods, more) }));
+    for (const { agent } of this.nodes) agent.start();
     await Promise.all(this.nodes.map((n) => n.agent.ready()));
   }
 

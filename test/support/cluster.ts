@@ -2,7 +2,7 @@
 
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import type { ClusterView } from '../../src/plan/cluster.ts';
-import type { NodeSettings } from '../../src/plan/node.ts';
+import type { NodeSettings } from '../../src/plan/settings.ts';
 import type { HostFacts } from '../../src/plan/underlay.ts';
 
 export type Stack = 'v4' | 'v6' | 'dual';
@@ -24,8 +24,14 @@ export const nodesOf = (underlay: Stack, pods: Stack): { name: string; addresses
     podCIDRs: pick(pods, `10.244.${i}.0/24`, `fd00:244:${i}::/64`),
   }));
 
-export const viewOf = (underlay: Stack, pods: Stack): ClusterView =>
-  new ViewDecoder().decode({ nodes: nodesOf(underlay, pods) });
+/** A public key as good as any, of the node with this number. */
+export const keyOf = (i: number): string => Buffer.alloc(32, i).toString('base64');
+
+/** What nodes have beside names, addresses and podCIDRs. */
+export type More = (i: number) => object;
+
+export const viewOf = (underlay: Stack, pods: Stack, more: More = () => ({})): ClusterView =>
+  new ViewDecoder().decode({ nodes: nodesOf(underlay, pods).map((node, i) => ({ ...node, ...more(i + 1) })) });
 
 export const settings: NodeSettings = {
   node: 'n1',
@@ -35,6 +41,11 @@ export const settings: NodeSettings = {
   mtu: 'auto',
   masquerade: true,
   vxlan: { id: 1, port: 4789 },
+  wireguard: {
+    port: 51820,
+    keepaliveSeconds: 0,
+    keys: { publicKey: keyOf(1), privateKeyFile: '/var/lib/culvert/wireguard.key' },
+  },
 };
 
 export const host: HostFacts = {

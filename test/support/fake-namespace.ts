@@ -32,7 +32,7 @@ export class FakeNamespace {
 
   #deleteLink(name: string): void {
     this.#take(this.state.links, (l) => l.name === name);
-    for (const key of ['addresses', 'routes', 'neighbours', 'fdb', 'vlans'] as const) {
+    for (const key of ['addresses', 'routes', 'neighbours', 'fdb', 'wireguards', 'peers', 'vlans'] as const) {
       (this.state[key] as { dev?: string }[]) = this.state[key].filter((item) => item.dev !== name);
     }
     this.state.sysctls = this.state.sysctls.filter((s) => !s.key.split('/').includes(name));
@@ -79,6 +79,26 @@ export class FakeNamespace {
         return;
       case 'delete-fdb':
         this.#take(s.fdb, (f) => f.mac === c.fdb.mac);
+        return;
+      case 'set-wireguard':
+        this.#put(s.wireguards, c.wireguard, (w) => w.dev === c.wireguard.dev);
+        return;
+      case 'replace-peer': {
+        this.#put(s.peers, c.peer, (p) => p.publicKey === c.peer.publicKey);
+        // an allowed IP belongs to one peer: the last that got it
+        const taken = c.peer.allowedIps.split(',');
+        const without = (ips: string): string =>
+          ips
+            .split(',')
+            .filter((ip) => !taken.includes(ip))
+            .join(',');
+        s.peers = s.peers.map((p) =>
+          p.publicKey === c.peer.publicKey ? p : { ...p, allowedIps: without(p.allowedIps) },
+        );
+        return;
+      }
+      case 'delete-peer':
+        this.#take(s.peers, (p) => p.publicKey === c.peer.publicKey);
         return;
       case 'replace-route':
         this.#put(s.routes, c.route, (r) => r.prefix === c.route.prefix);

@@ -1,7 +1,10 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decodeConfig, parseListen, readConfig } from '../../src/agent/config.ts';
+import { FileSource } from '../../src/cluster/file.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { modesOf } from '../../src/plan/settings.ts';
 
 function problemsOf(read: () => unknown): string[] {
   try {
@@ -23,8 +26,28 @@ describe('the agent configuration', () => {
     expect(notes).toEqual([]);
   });
 
+  const examples = join(import.meta.dirname, '../../conf/modes');
+  it.each(readdirSync(examples).filter((name) => name !== 'cluster.yaml'))('loads the example modes/%s', (name) => {
+    const notes: string[] = [];
+    const config = readConfig(join(examples, name), notes);
+    const source = new FileSource(config.cluster.file);
+    expect(source.read().nodes.map((n) => n.site)).toEqual(['north', 'north', 'south']);
+    expect([...notes, ...source.notes]).toEqual([]);
+    expect(modesOf(config)).toContain(name === 'two-sites.yaml' ? 'wireguard' : name.replace('.yaml', ''));
+  });
+
   it.each<[string, unknown, string[]]>([
-    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "routed"']],
+    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed"']],
+    ['betweenSites', { betweenSites: 'bgp' }, ['betweenSites: "bgp": one of "vxlan", "ipip", "wireguard", "routed"']],
+    [
+      'wireguard',
+      { wireguard: { port: 0, keepaliveSeconds: -1, presharedKeyFile: '/a b' } },
+      [
+        'wireguard.port: 0: a whole number from 1 to 65535',
+        'wireguard.keepaliveSeconds: -1: a whole number from 0 to 65535',
+        'wireguard.presharedKeyFile: "/a b": a path that begins with "/", without blanks and quotes',
+      ],
+    ],
     ['mtu', { mtu: 100 }, ['mtu: 100: "auto" or a whole number from 1280 to 65535']],
     ['mtu as text', { mtu: '1500' }, ['mtu: "1500": "auto" or a whole number from 1280 to 65535']],
     ['masquerade', { masquerade: 'yes' }, ['masquerade: "yes": true or false']],

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parseYaml } from '../../src/cluster/document.ts';
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { keyOf } from '../support/cluster.ts';
 
 const a = { name: 'a', addresses: ['192.168.1.1'], podCIDRs: ['10.1.0.0/24'] };
 const b = { name: 'b', addresses: ['192.168.1.2'], podCIDRs: ['10.2.0.0/24'] };
@@ -53,6 +54,24 @@ describe('ViewDecoder', () => {
       'a missing field',
       { nodes: [{ name: 'a', addresses: a.addresses }] },
       ['nodes[0].podCIDRs: nothing: a list of networks'],
+    ],
+    [
+      'a public key and a site',
+      { nodes: [{ ...a, publicKey: 'c2hvcnQ=', site: '../x' }] },
+      [
+        'nodes[0].publicKey: "c2hvcnQ=": a WireGuard public key as "culvert keys" prints it: 44 characters of base64',
+        'nodes[0].site: "../x": a name: letters, digits, "-", "." and "_", at most 63',
+      ],
+    ],
+    [
+      'a duplicate public key',
+      {
+        nodes: [
+          { ...a, publicKey: keyOf(1) },
+          { ...b, publicKey: keyOf(1) },
+        ],
+      },
+      [`nodes[1]: "b" with publicKey ${keyOf(1)}, as nodes[0] "a": a key of its own for each node`],
     ],
     ['no address', { nodes: [{ ...a, addresses: [] }] }, ['nodes[0].addresses: []: at least one address']],
     [

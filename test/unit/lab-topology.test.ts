@@ -106,7 +106,7 @@ describe('decodeTopology()', () => {
     [
       'an unknown key of a node',
       { ...one, nodes: { n: { segments: ['lan'], pod: 1 } } },
-      'nodes.n: got "pod", want no other keys than segments, podCIDRs, pods, agent',
+      'nodes.n: got "pod", want no other keys than segments, podCIDRs, site, pods, agent',
     ],
     [
       'a bad name',

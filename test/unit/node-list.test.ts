@@ -39,6 +39,33 @@ describe('parseEntry() answers what YAML says', () => {
   });
 });
 
+describe('parseEntry() answers what YAML says of publicKey and site', () => {
+  const key = 'hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTm+=';
+  const lines = [
+    [`publicKey: ${key}`],
+    [`publicKey: "${key}"`],
+    ['site: north'],
+    ['site: null'],
+    [`publicKey: "${key}"`, 'site: north'],
+    ['site: north', `publicKey: ${key}`],
+    [`publicKey: "${key}" # of n1`],
+    ['publicKey: short='],
+    [`publicKey: ${key}`, `publicKey: ${key}`],
+  ];
+  it.each(lines.map((more) => [more.join(', '), more] as const))('%s', (_name, more) => {
+    const text = [entry('n1', '[10.0.0.1]', '[10.1.0.0/24]'), ...more.map((line) => `    ${line}`)].join('\n');
+    expect(entriesOf(`nodes:\n${text}\n`)).toEqual([`${text}\n`]);
+    let want: unknown;
+    try {
+      want = (parse(text) as unknown[])[0];
+    } catch {
+      expect(() => parseEntry(text)).toThrow();
+      return;
+    }
+    expect(parseEntry(text)).toEqual(want);
+  });
+});
+
 describe('NodeList reads as the YAML parser does', () => {
   const usual = entry('n1', '[10.0.0.1]', '[10.1.0.0/24]');
   const cases: [string, string][] = [

@@ -3,10 +3,11 @@ import { ViewDecoder } from '../../src/cluster/view.ts';
 import { PlanError } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { emptyState, type NamespaceState } from '../../src/plan/host.ts';
-import { type NodeSettings, planNode } from '../../src/plan/node.ts';
+import { planNode } from '../../src/plan/node.ts';
 import { asCommand, render } from '../../src/plan/render.ts';
+import type { NodeSettings } from '../../src/plan/settings.ts';
 import type { HostFacts } from '../../src/plan/underlay.ts';
-import { host, nodesOf, type Stack, settings, viewOf } from '../support/cluster.ts';
+import { host, keyOf, type More, nodesOf, type Stack, settings, viewOf } from '../support/cluster.ts';
 import { FakeNamespace } from '../support/fake-namespace.ts';
 
 interface Case {
@@ -15,7 +16,12 @@ interface Case {
   pods: Stack;
   set?: Partial<NodeSettings>;
   facts?: Partial<HostFacts>;
+  more?: More;
 }
+
+const keyed: More = (i) => ({ publicKey: keyOf(i) });
+const sited: More = (i) => ({ publicKey: keyOf(i), site: i === 3 ? 'south' : 'north' });
+const preshared = { file: '/etc/culvert/psk', mark: '0123456789abcdef' };
 
 const cases: Case[] = [
   { name: 'vxlan-v4', underlay: 'v4', pods: 'v4' },
@@ -30,10 +36,49 @@ const cases: Case[] = [
   { name: 'vxlan-v4-no-masquerade', underlay: 'v4', pods: 'v4', set: { masquerade: false } },
   { name: 'vxlan-v4-strict', underlay: 'v4', pods: 'v4', facts: { strict: ['eth0'] } },
   { name: 'vxlan-v6-advertised', underlay: 'v6', pods: 'v6', facts: { strict: [], advertised: ['eth0'] } },
+  { name: 'ipip-v4', underlay: 'v4', pods: 'v4', set: { mode: 'ipip' } },
+  { name: 'ipip-v6', underlay: 'v6', pods: 'v6', set: { mode: 'ipip' } },
+  { name: 'ipip-v4-over-v6', underlay: 'v6', pods: 'v4', set: { mode: 'ipip' } },
+  { name: 'ipip-v6-over-v4', underlay: 'v4', pods: 'v6', set: { mode: 'ipip' } },
+  { name: 'ipip-dual', underlay: 'dual', pods: 'dual', set: { mode: 'ipip' } },
+  { name: 'ipip-dual-direct', underlay: 'dual', pods: 'dual', set: { mode: 'ipip', sameSubnet: 'direct' } },
+  { name: 'wireguard-v4', underlay: 'v4', pods: 'v4', set: { mode: 'wireguard' }, more: keyed },
+  { name: 'wireguard-dual-over-v6', underlay: 'v6', pods: 'dual', set: { mode: 'wireguard' }, more: keyed },
+  {
+    name: 'wireguard-dual-direct',
+    underlay: 'dual',
+    pods: 'dual',
+    set: { mode: 'wireguard', sameSubnet: 'direct' },
+    more: keyed,
+  },
+  {
+    name: 'wireguard-v4-preshared',
+    underlay: 'v4',
+    pods: 'v4',
+    set: {
+      mode: 'wireguard',
+      wireguard: { port: 51821, keepaliveSeconds: 25, keys: { ...settings.wireguard.keys!, preshared } },
+    },
+    more: keyed,
+  },
+  {
+    name: 'routed-between-sites-wireguard',
+    underlay: 'dual',
+    pods: 'dual',
+    set: { mode: 'routed', betweenSites: 'wireguard' },
+    more: sited,
+  },
+  {
+    name: 'vxlan-between-sites-ipip',
+    underlay: 'v4',
+    pods: 'v4',
+    set: { mode: 'vxlan', betweenSites: 'ipip' },
+    more: sited,
+  },
 ];
 
-const planOf = ({ underlay, pods, set, facts }: Omit<Case, 'name'>) =>
-  planNode(viewOf(underlay, pods), { ...settings, ...set }, { ...host, ...facts });
+const planOf = ({ underlay, pods, set, facts, more }: Omit<Case, 'name'>) =>
+  planNode(viewOf(underlay, pods, more), { ...settings, ...set }, { ...host, ...facts });
 
 describe('planNode() as the lines that make it', () => {
   it.each(cases)('$name', async (c) => {
