@@ -39,6 +39,8 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
     await kernel.bridge(bridge, netns);
     await kernel.ip(textsOf(lines.slice(last + 1), 'ip'), netns);
   }
+  const ip6 = textsOf(lines, 'ip -6');
+  if (ip6.length > 0) await kernel.ip(ip6, netns, [], 6);
   for (const { sysctl, late } of sysctls) if (late) kernel.writeSysctl(sysctl);
   if (doomed.length > 0) await kernel.nft(textsOf(doomed, 'nft').join(''), netns);
 }

@@ -29,8 +29,11 @@ done
 shift; exec "$@"`;
 
 export interface Kernel {
-  /** Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. */
-  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[]): Promise<void>;
+  /**
+   * Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. Lines that do not
+   * tell their family by an address (rules) mean IPv4 unless it is 6.
+   */
+  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[], family?: 4 | 6): Promise<void>;
   /**
    * Deletes a link of our own namespace and answers when nobody can see it any more, which takes the kernel a fifth of what it
    * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
@@ -84,14 +87,15 @@ const isThere = (name: string): boolean =>
 export function createKernel(exec: Exec): Kernel {
   const batch = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
   return {
-    async ip(lines, netns, sysctls = []) {
+    async ip(lines, netns, sysctls = [], family) {
+      const argv = ['ip', ...(family ? [`-${family}`] : []), '-batch', '-'];
       if (netns && sysctls.length > 0) {
         const pairs = sysctls.map((s) => `${s.optional ? '?' : ''}${s.key}=${s.value}`);
-        await exec(['sh', '-c', enter, 'sh', ...pairs, '--', 'ip', '-batch', '-'], { stdin: batch(lines), netns });
+        await exec(['sh', '-c', enter, 'sh', ...pairs, '--', ...argv], { stdin: batch(lines), netns });
         return;
       }
       for (const sysctl of sysctls) writeSysctl(sysctl);
-      if (lines.length > 0) await exec(['ip', '-batch', '-'], { stdin: batch(lines), netns });
+      if (lines.length > 0) await exec(argv, { stdin: batch(lines), netns });
     },
     async deleteLink(name) {
       const argv = ['ip', 'link', 'delete', 'dev', name];
