@@ -5,7 +5,7 @@ import type { Dns, Request } from '../../src/cni/types.ts';
 import { decodeDns } from '../../src/cni/version.ts';
 import { Fields } from '../../src/decode.ts';
 import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../../src/net/name.ts';
-import { argsMac, checkMasqueradeBackend, decodeIpamType, decodeMac } from '../attachment/conf.ts';
+import { argsMac, checkMasqueradeBackend, decodeIpamType, runtimeMac } from '../attachment/conf.ts';
 
 export interface BridgeConf {
   bridge: string;
@@ -94,14 +94,6 @@ export function decodeBridgeConf(request: Request, notes: string[] = []): Bridge
     },
     notes,
   );
-}
-
-function runtimeMac(f: Fields): string | undefined {
-  const fromConf = f.object('args', (args) => {
-    args.ignoreRest();
-    return args.object('cni', decodeMac);
-  });
-  return f.object('runtimeConfig', decodeMac) ?? fromConf;
 }
 
 function checkCombinations(f: Fields, conf: BridgeConf): void {

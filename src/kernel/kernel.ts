@@ -24,8 +24,11 @@ export interface Kernel {
    * here (`ip`, `deleteLink`), `ip` in that namespace, `nft` and `nftDelete` find theirs running.
    */
   standBy(names: readonly StandbyName[], netns?: string): void;
-  /** Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. */
-  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[]): Promise<void>;
+  /**
+   * Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. Lines that do not
+   * tell their family by an address (rules) mean IPv4 unless it is 6.
+   */
+  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[], family?: 4 | 6): Promise<void>;
   /**
    * Deletes a link of our own namespace and answers when nobody can see it any more, which takes the kernel a fifth of what it
    * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
@@ -115,19 +118,20 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
       standby = start?.(names, netns);
       standbyNetns = netns;
     },
-    async ip(lines, netns, sysctls = []) {
+    async ip(lines, netns, sysctls = [], family) {
+      const argv = ['ip', ...(family ? [`-${family}`] : []), '-batch', '-'];
+      if (!netns) for (const sysctl of sysctls) writeSysctl(sysctl);
+      if (lines.length === 0 && (!netns || sysctls.length === 0)) return;
       if (!netns) {
-        for (const sysctl of sysctls) writeSysctl(sysctl);
-        if (lines.length === 0) return;
-        const orders = take('ip');
-        await (orders ? orders(batch(lines)) : exec(['ip', '-batch', '-'], { stdin: batch(lines) }));
+        const orders = family ? undefined : take('ip');
+        await (orders ? orders(batch(lines)) : exec(argv, { stdin: batch(lines) }));
         return;
       }
       const head = [...sysctls.map((s) => `${s.optional ? '?' : ''}${s.key}=${s.value}`), ''];
-      const orders = netns === standbyNetns ? take('container') : undefined;
+      const orders = netns === standbyNetns && !family ? take('container') : undefined;
       if (orders) await orders(batch([...head, ...lines]), { batch: batch(lines) });
-      else if (sysctls.length === 0) await exec(['ip', '-batch', '-'], { stdin: batch(lines), netns });
-      else await exec(['sh', '-c', enter, 'sh', 'ip', '-batch', '-'], { stdin: batch([...head, ...lines]), netns });
+      else if (sysctls.length === 0) await exec(argv, { stdin: batch(lines), netns });
+      else await exec(['sh', '-c', enter, 'sh', ...argv], { stdin: batch([...head, ...lines]), netns });
     },
     async deleteLink(name) {
       const argv = ['ip', 'link', 'delete', 'dev', name];

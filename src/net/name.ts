@@ -39,6 +39,9 @@ const attachmentSeed = (id: AttachmentId): string => [id.network, id.containerId
 /** The host end's name: "veth" and eight digits, as the reference plugins have it, but computed, so that DEL and GC know it without asking. */
 export const hostVethName = (id: AttachmentId): string => `veth${hash(attachmentSeed(id), 8)}`;
 
+/** The name that a link bears on its way into the container, where its own may be another's: "cult" and eight digits. */
+export const passingName = (id: AttachmentId): string => `cult${hash(attachmentSeed(id), 8)}`;
+
 /** The pod end's MAC unless the user asks for one. */
 export const podMac = (id: AttachmentId): string => macFrom(`${attachmentSeed(id)}\0pod`);
 

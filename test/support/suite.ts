@@ -16,6 +16,7 @@ export const referenceDir = [process.env['CULVERT_REFERENCE'], '/usr/lib/cni', '
 /** The error code that the specification demands of us; the reference plugins say 999 for most of their errors. */
 export const errorCode = (specified: number, reference = 999): number => (ours ? specified : reference);
 
+/** Lines for `ip -batch`, in a namespace where v0 is one end of a veth pair. */
 const probes = {
   'bridge VLAN filtering': 'link add name br0 type bridge vlan_filtering 1',
   dummy: 'link add name d0 type dummy',
@@ -23,6 +24,10 @@ const probes = {
   sit: 'link add name t0 type sit local 127.0.0.1 ttl 64',
   ip6tnl: 'link add name t0 type ip6tnl external',
   wireguard: 'link add name t0 type wireguard',
+  macvlan: 'link add name d0 link v0 type macvlan',
+  ipvlan: 'link add name d0 link v0 type ipvlan',
+  vlan: 'link add name d0 link v0 type vlan id 5',
+  vrf: 'link add name d0 type vrf table 5',
 } as const;
 
 export type Feature = keyof typeof probes | 'the reference plugins';
@@ -33,7 +38,8 @@ const known = new Map<string, boolean>();
 function kernelHas(feature: keyof typeof probes): boolean {
   const before = known.get(feature);
   if (before !== undefined) return before;
-  const has = spawnSync('unshare', ['-n', 'ip', ...probes[feature].split(' ')]).status === 0;
+  const input = `link add name v0 type veth peer name v1\n${probes[feature]}\n`;
+  const has = spawnSync('unshare', ['-n', 'ip', '-batch', '-'], { input }).status === 0;
   known.set(feature, has);
   return has;
 }

@@ -6,12 +6,19 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decodeBridgeConf } from '../../plugins/bridge/conf.ts';
 import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
+import { decodeDummyConf } from '../../plugins/dummy.ts';
 import { decodeFirewallConf } from '../../plugins/firewall/conf.ts';
+import { decodeHostDeviceConf } from '../../plugins/host-device/conf.ts';
+import { decodeIpvlanConf } from '../../plugins/ipvlan.ts';
+import { decodeMacvlanConf } from '../../plugins/macvlan.ts';
 import { plugins } from '../../plugins/plugins.ts';
 import { decodePortmapConf } from '../../plugins/portmap/conf.ts';
 import { decodePtpConf } from '../../plugins/ptp/conf.ts';
+import { decodeSbrConf } from '../../plugins/sbr/conf.ts';
 import { decodeStaticConf } from '../../plugins/static.ts';
 import { decodeTuningConf } from '../../plugins/tuning/conf.ts';
+import { decodeVlanConf } from '../../plugins/vlan.ts';
+import { decodeVrfConf } from '../../plugins/vrf.ts';
 import { conflist, conflistName } from '../../src/agent/node-files.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { readConf } from '../../src/cni/conf.ts';
@@ -71,11 +78,18 @@ async function lease(request: Request, notes: string[]): Promise<void> {
 const decoders: Record<string, (request: Request, notes: string[]) => unknown> = {
   bridge: decodeBridgeConf,
   culvert: decodeCulvertConf,
+  dummy: decodeDummyConf,
   firewall: decodeFirewallConf,
+  'host-device': decodeHostDeviceConf,
+  ipvlan: decodeIpvlanConf,
+  macvlan: decodeMacvlanConf,
   portmap: decodePortmapConf,
   ptp: decodePtpConf,
+  sbr: decodeSbrConf,
   static: decodeStaticConf,
   tuning: decodeTuningConf,
+  vlan: decodeVlanConf,
+  vrf: decodeVrfConf,
 };
 
 async function load(request: Request): Promise<string[]> {
