@@ -2,6 +2,7 @@
 
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
+import { bandwidth } from './bandwidth.ts';
 import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
 import { firewall } from './firewall.ts';
@@ -13,5 +14,5 @@ import { staticIpam } from './static.ts';
 import { tuning } from './tuning.ts';
 
 export const plugins: ReadonlyMap<string, Plugin<Machine>> = new Map(
-  [bridge, culvert, firewall, hostLocal, loopback, portmap, ptp, staticIpam, tuning].map((p) => [p.name, p]),
+  [bandwidth, bridge, culvert, firewall, hostLocal, loopback, portmap, ptp, staticIpam, tuning].map((p) => [p.name, p]),
 );

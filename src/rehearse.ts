@@ -15,9 +15,12 @@ import type { Machine } from './kernel/machine.ts';
 const agreeable: Kernel = {
   ip: async () => {},
   deleteLink: async () => {},
+  hasLink: () => true,
   bridge: async () => {},
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],
+  tc: async () => {},
+  showTc: async () => '',
   nft: async () => {},
   nftDelete: async () => {},
   showNft: async () => '',

@@ -36,12 +36,18 @@ export interface Kernel {
    * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
    */
   deleteLink(name: string): Promise<void>;
+  /** Whether our own namespace has such a link, without starting a program. */
+  hasLink(name: string): boolean;
   /** Lines for `bridge -batch`. */
   bridge(lines: readonly string[], netns?: string): Promise<void>;
   /** `show` commands of ip, their JSON in order, in one process. `route show` means IPv4 unless the family is 6. */
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
+  /** Lines for `tc -batch`. Stops at the first line that fails: earlier ones stay. */
+  tc(lines: readonly string[]): Promise<void>;
+  /** What one `show` command of tc prints. */
+  showTc(args: readonly string[]): Promise<string>;
   /** One atomic transaction. */
   nft(script: string, netns?: string): Promise<void>;
   /**
@@ -75,8 +81,8 @@ function writeSysctl({ key, value, optional }: Sysctl): void {
   }
 }
 
-/** Whether our own namespace has such a link: its list of them is read without waiting for anybody. */
-const isThere = (name: string): boolean =>
+/** The kernel's list of links, which is read without waiting for anybody. */
+const hasLink = (name: string): boolean =>
   readFileSync('/proc/self/net/dev', 'utf8')
     .split('\n')
     .some((line) => line.trimStart().startsWith(`${name}:`));
@@ -95,19 +101,20 @@ export function createKernel(exec: Exec): Kernel {
     },
     async deleteLink(name) {
       const argv = ['ip', 'link', 'delete', 'dev', name];
-      if (!isThere(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
+      if (!hasLink(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
       let ended = false;
       const end = exec(argv).finally(() => {
         ended = true;
       });
       const vanished = (async () => {
         do await sleep(1);
-        while (!ended && isThere(name));
+        while (!ended && hasLink(name));
       })();
       await Promise.race([end, vanished]);
       if (ended) await end;
       else end.catch(() => {}); // nobody sees it any more, whatever ip says later
     },
+    hasLink,
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
     },
@@ -119,6 +126,10 @@ export function createKernel(exec: Exec): Kernel {
       const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });
       return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
     },
+    async tc(lines) {
+      if (lines.length > 0) await exec(['tc', '-batch', '-'], { stdin: batch(lines) });
+    },
+    showTc: (args) => exec(['tc', ...args]),
     async nft(script, netns) {
       await exec(['nft', '-f', '-'], { stdin: script, netns });
     },

@@ -8,6 +8,7 @@
 export type LinkKind =
   | { kind: 'bridge'; vlanFiltering?: boolean }
   | { kind: 'veth'; peer?: VethPeer }
+  | { kind: 'ifb' }
   | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
   /** A link that somebody else makes and only some attributes of which are ours to set (eth0 in a pod, lo). */
   | { kind: 'given' };
