@@ -17,7 +17,7 @@ import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
 import { isObject } from '../src/decode.ts';
 import type { Machine } from '../src/kernel/machine.ts';
-import { type Bandwidth, isShaped, planBandwidth } from '../src/plan/bandwidth.ts';
+import { type Bandwidth, directions, isShaped, planBandwidth } from '../src/plan/bandwidth.ts';
 import { diff } from '../src/plan/diff.ts';
 import { emptyState, mergeStates } from '../src/plan/host.ts';
 import { referenceIfb, shapedLinks } from './attachment/bandwidth.ts';
@@ -67,7 +67,7 @@ function previousOf(request: Request, machine: Machine): Result | undefined {
 /** Whether something was asked for, in a configuration that need not be right any more. */
 const wasAsked = ({ conf }: Request): boolean =>
   [conf, isObject(conf['runtimeConfig']) ? conf['runtimeConfig']['bandwidth'] : undefined].some(
-    (keys) => isObject(keys) && Boolean(keys['ingressRate']),
+    (keys) => isObject(keys) && directions.some((d) => keys[`${d}Rate`]),
   );
 
 /** Whatever is gone is fine. A container that is not shaped costs no program. */

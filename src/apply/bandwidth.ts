@@ -13,14 +13,11 @@ import { deleteLink, deleteLinks, staleLinks } from './veth.ts';
 export const addShaping = (kernel: Kernel, objects: readonly TcObject[]): Promise<void> =>
   kernel.tc(objects.map(renderTc));
 
-/** Deletes qdiscs in one batch or, when one of them is gone already, each by itself. */
+/** Deletes qdiscs, of which some may be gone already, in one process. */
 async function deleteQdiscs(kernel: Kernel, lines: readonly string[]): Promise<void> {
-  try {
-    await kernel.tc(lines);
-  } catch (error) {
+  await kernel.tc(lines, 'all').catch((error: unknown) => {
     if (!failedWith(error, 'not-found')) throw error;
-    if (lines.length > 1) for (const line of lines) await deleteQdiscs(kernel, [line]);
-  }
+  });
 }
 
 /** The attachment's ifbs that are there. */
@@ -32,20 +29,18 @@ export const removeIfbs = (kernel: Kernel, names: readonly string[]): Promise<vo
   settle(names.map((name) => deleteLink(kernel, name)));
 
 /**
- * Removes the ifbs, and what is on the host's end: the root when `hasRoot` (no file tells what is there), the filters when there
- * are ifbs that they lead to. Starts no program when there is neither.
+ * Removes the ifbs, and what is on the host's end: no file tells what is there, so it is tried when there are ifbs or when
+ * something was asked for. Starts no program otherwise.
  */
 export async function removeShaping(
   kernel: Kernel,
   links: Pick<ShapedLinks, 'host' | 'ifb'>,
-  hasRoot: boolean,
+  wasAsked: boolean,
 ): Promise<void> {
   const ifbs = ifbsOf(kernel, links);
-  const lines = [
-    ...(hasRoot ? [`qdisc delete dev ${links.host} root`] : []),
-    ...(ifbs.length > 0 ? [`qdisc delete dev ${links.host} clsact`] : []),
-  ];
-  await settle([kernel.hasLink(links.host) ? deleteQdiscs(kernel, lines) : undefined, removeIfbs(kernel, ifbs)]);
+  const isTried = (wasAsked || ifbs.length > 0) && kernel.hasLink(links.host);
+  const lines = ['root', 'clsact'].map((place) => `qdisc delete dev ${links.host} ${place}`);
+  await settle([isTried ? deleteQdiscs(kernel, lines) : undefined, removeIfbs(kernel, ifbs)]);
 }
 
 type FoundFilter = Omit<Filter, 'hook'>;

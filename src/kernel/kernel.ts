@@ -44,8 +44,8 @@ export interface Kernel {
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
-  /** Lines for `tc -batch`. Stops at the first line that fails: earlier ones stay. */
-  tc(lines: readonly string[]): Promise<void>;
+  /** Lines for `tc -batch`. Stops at the first line that fails, earlier ones stay; or tries `all` and fails in the end. */
+  tc(lines: readonly string[], all?: 'all'): Promise<void>;
   /** What one `show` command of tc prints. */
   showTc(args: readonly string[]): Promise<string>;
   /** One atomic transaction. */
@@ -126,8 +126,9 @@ export function createKernel(exec: Exec): Kernel {
       const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });
       return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
     },
-    async tc(lines) {
-      if (lines.length > 0) await exec(['tc', '-batch', '-'], { stdin: batch(lines) });
+    async tc(lines, all) {
+      const options = all ? ['-force', '-batch'] : ['-batch'];
+      if (lines.length > 0) await exec(['tc', ...options, '-'], { stdin: batch(lines) });
     },
     showTc: (args) => exec(['tc', ...args]),
     async nft(script, netns) {

@@ -96,7 +96,7 @@ describe('ADD', () => {
 
   itOurs('finds the host’s end behind the reference’s bridge', ({ host, skip }) => {
     needs({ skip }, 'the reference plugins');
-    const pod = attach(host, { isGateway: true }, { ipam: dualStack });
+    const pod = attach(host, { isGateway: true }, { ipam: dualStack, cniVersion: '1.0.0' });
     const prevResult = pod.add({ bin: referenceDir!, path: referenceDir! });
     const conf = { cniVersion: '1.0.0', name: 'net', type: 'bandwidth', ...both, prevResult };
     const names = { containerId: pod.id, netns: pod.netns, ifname: 'eth0' };
@@ -217,11 +217,11 @@ describe('DEL', () => {
   });
 
   itOurs('removes qdiscs and ifbs, whatever is gone', ({ host }) => {
-    const damages: [string, (pod: Chained) => void, object][] = [
+    const damages: [string, (pod: Chained) => void, Record<string, unknown>][] = [
       ['nothing', () => {}, {}],
       ['the link', (p) => void host.exec(`ip link del ${hostEnd(p)}`), {}],
       ['the namespace', (p) => host.removePod(p.netns), {}],
-      ['the ifb', (p) => void host.exec(`ip link del ${ifbs(host)[0]}; true`.split(';')[0]!) ?? p, {}],
+      ['the ifb', () => void host.exec(`ip link del ${ifbs(host)[0]}`), {}],
       ['the root', (p) => void host.exec(`tc qdisc del dev ${hostEnd(p)} root`), {}],
       ['the filters', (p) => void host.exec(`tc qdisc del dev ${hostEnd(p)} clsact`), {}],
       ['the result', () => {}, { prevResult: undefined }],
