@@ -122,6 +122,7 @@ function problemsOf(want: TcObject, got: Found | undefined): Problem[] {
 
 /** What of the objects is missing or different; what is there besides is no difference. */
 export async function shapingProblems(kernel: Kernel, host: string, objects: readonly TcObject[]): Promise<Problem[]> {
+  if (objects.length === 0) return [];
   const found = await readShaping(kernel, host);
   return objects.flatMap((want) => problemsOf(want, standing(found, want)));
 }
