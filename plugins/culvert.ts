@@ -180,7 +180,9 @@ async function check(request: Request, machine: Machine): Promise<void> {
     shapingProblems(kernel, wanted.host, wanted.shaping),
     portmapProblems(request, kernel, wanted.portmap),
   ]);
-  const onHost = mergeStates({ ...wanted.onHost, sysctls: [] });
+  // `addr show` does not tell how link-local addresses come about
+  const links = wanted.onHost.links.map(({ addrGenMode: _, ...link }) => link);
+  const onHost = mergeStates({ ...wanted.onHost, links, sysctls: [] });
   const inPod = mergeStates({ ...wanted.inPod, sysctls: [] });
   const ends = [
     host.links.find((l) => l.name === wanted.host),

@@ -3,7 +3,7 @@
 import type { IpConfig, Request, Route } from '../../src/cni/types.ts';
 import type { Address } from '../../src/net/address.ts';
 import { attachmentLabel, hostMac, hostVethName, podMac } from '../../src/net/name.ts';
-import { defaultPrefix, hostPrefix, type Prefix } from '../../src/net/prefix.ts';
+import { contains, defaultPrefix, hostPrefix, type Prefix } from '../../src/net/prefix.ts';
 import { planPod, planVeth } from '../../src/plan/attachment.ts';
 import { planBandwidth, type ShapedLinks, type TcObject } from '../../src/plan/bandwidth.ts';
 import { gatewaysByFamily } from '../../src/plan/bridge.ts';
@@ -47,6 +47,11 @@ const addressesIn = (node: Node, leased: readonly Leased[]): IpConfig[] =>
       : { address, gateway, interface: 2 },
   );
 
+/** An address with its podCIDR's length, the pod's own network to host ports: one chain serves all pods of the node. */
+const inPodCidr = ({ podCIDRs }: Node, { address: { address, length } }: Leased) => ({
+  address: { address, length: podCIDRs.find((p) => contains(p, address))?.length ?? length },
+});
+
 /** The pair's two ends, in the node's way of attaching. */
 function planEnds(
   request: Request,
@@ -87,7 +92,7 @@ export function planAttachment(request: Request, node: Node, leased: readonly Le
   const { onHost, ...planned } = planEnds(request, node, ips, ends);
   const shaped = shapedLinks(request, ends.host, node.mtu);
   const { links, objects } = planBandwidth(asked.bandwidth, shaped);
-  const reached = { interfaces: [], ips: planned.addresses.map((address) => ({ address })), routes: [], dns: {} };
+  const reached = { interfaces: [], ips: leased.map((l) => inPodCidr(node, l)), routes: [], dns: {} };
   return {
     ...ends,
     ...planned,
