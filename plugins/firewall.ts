@@ -63,7 +63,9 @@ async function check(request: Request, { kernel }: Machine): Promise<void> {
       path: `${key} in set ${table} ${set}`,
       got: comment === undefined ? 'nothing' : show(comment),
       want: show(
-        ownPlaces(firewall).some((p) => p.table === table && p.set === set) ? attachmentLabel(id) : sharedLabel,
+        ownPlaces(firewall).some((p) => p.table === table && p.set === set && p.key === key)
+          ? attachmentLabel(id)
+          : sharedLabel,
       ),
     })),
   );

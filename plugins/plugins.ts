@@ -2,6 +2,7 @@
 
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
+import { bandwidth } from './bandwidth.ts';
 import { bridge } from './bridge.ts';
 import { culvert } from './culvert.ts';
 import { dummy } from './dummy.ts';
@@ -20,6 +21,7 @@ import { vlan } from './vlan.ts';
 import { vrf } from './vrf.ts';
 
 const all: readonly Plugin<Machine>[] = [
+  bandwidth,
   bridge,
   culvert,
   dummy,

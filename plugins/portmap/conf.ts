@@ -43,8 +43,8 @@ function decodePort(f: Fields, key: string): number {
 /** The host side of a mapping, which no other may have. */
 const hostSide = (m: Mapping): string => `${m.hostIp ? formatAddress(m.hostIp) : ''} ${m.hostPort}/${m.protocol}`;
 
-/** The mappings; one that is named twice counts once, unless the two disagree. */
-function decodeMappings(f: Fields): Mapping[] {
+/** `portMappings` of `runtimeConfig`; one that is named twice counts once, unless the two disagree. */
+export function decodeMappings(f: Fields): Mapping[] {
   const seen = new Map<string, Mapping>();
   f.objects('portMappings', (item) => {
     item.ignoreRest(); // runtimes add keys of their own
@@ -126,6 +126,14 @@ const forwardTo = (m: Mapping, { address }: Prefix): Forward[] =>
           containerPort: m.containerPort,
         },
       ];
+
+/** Mappings as a runtime means them that says nothing else. */
+export const plainPortmap = (mappings: Mapping[]): PortmapConf => ({
+  snat: true,
+  masqAll: false,
+  conditions: { 4: '', 6: '' },
+  mappings,
+});
 
 /** What the attachment needs in the kernel. A mapping of a family that the container has no address of needs nothing. */
 export function portmapOf(conf: PortmapConf, previous: Result, ifname: string): Portmap {

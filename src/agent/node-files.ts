@@ -29,11 +29,14 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   bridge: 'culvert0',
 });
 
+/** What the plugin takes of a runtime. */
+const capabilities = { bandwidth: true, dns: true, ips: true, mac: true, portMappings: true };
+
 export const conflist = (nodeFile: string): object => ({
   cniVersion: '1.0.0',
   cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
   name: 'culvert',
-  plugins: [{ type: 'culvert', nodeFile, capabilities: { ips: true, mac: true } }],
+  plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
 function contentOf(file: string): string | undefined {

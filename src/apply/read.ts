@@ -32,7 +32,8 @@ function kindOf(info: JsonObject, below: string): LinkKind {
     case 'bridge':
       return { kind: 'bridge', vlanFiltering: data['vlan_filtering'] === 1 };
     case 'veth':
-      return { kind: 'veth' };
+    case 'ifb':
+      return { kind: info['info_kind'] };
     case 'vxlan':
       return set<Extract<LinkKind, { kind: 'vxlan' }>>({
         kind: 'vxlan',

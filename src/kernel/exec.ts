@@ -53,7 +53,7 @@ export function programFile(name: string): string {
 
 const reasons: [RegExp, CommandReason][] = [
   [
-    /Cannot find device|No such (?:file|device|process)|does not exist|not found|Cannot assign requested address|Cannot find/i,
+    /Cannot find device|No such (?:file|device|process)|does not exist|not found|Cannot assign requested address|Cannot find|handle of zero|Invalid handle/i,
     'not-found',
   ],
   [/File exists|already exists|Address already assigned/i, 'exists'],

@@ -34,6 +34,8 @@ export interface Kernel {
    * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
    */
   deleteLink(name: string): Promise<void>;
+  /** Whether our own namespace has such a link, without starting a program. */
+  hasLink(name: string): boolean;
   /** Lines for `bridge -batch`. */
   bridge(lines: readonly string[], netns?: string): Promise<void>;
   /** `set DEVICE …` commands of wg in our own namespace, those of one device after another in one process. */
@@ -44,6 +46,10 @@ export interface Kernel {
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
+  /** Lines for `tc -batch`. Stops at the first line that fails, earlier ones stay; or tries `all` and fails in the end. */
+  tc(lines: readonly string[], all?: 'all'): Promise<void>;
+  /** What one `show` command of tc prints. */
+  showTc(args: readonly string[]): Promise<string>;
   /** One atomic transaction. */
   nft(script: string, netns?: string): Promise<void>;
   /**
@@ -102,6 +108,8 @@ function writeSysctl({ key, value, optional }: Sysctl): void {
 /** Starts programs that stand by in a namespace. */
 export type StandBy = (names: readonly StandbyName[], netns: string) => Standby;
 
+const hasLink = (name: string): boolean => linkNames().includes(name);
+
 export function createKernel(exec: Exec, start?: StandBy): Kernel {
   const batch = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
   let standby: Standby | undefined;
@@ -135,8 +143,7 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
     },
     async deleteLink(name) {
       const argv = ['ip', 'link', 'delete', 'dev', name];
-      if (!linkNames().includes(name))
-        throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
+      if (!hasLink(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
       let ended = false;
       const orders = take('ip');
       const end = (orders ? orders(`link delete dev ${name}\n`) : exec(argv)).finally(() => {
@@ -144,12 +151,13 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
       });
       const vanished = (async () => {
         do await sleep(1);
-        while (!ended && linkNames().includes(name));
+        while (!ended && hasLink(name));
       })();
       await Promise.race([end, vanished]);
       if (ended) await end;
       else end.catch(() => {}); // nobody sees it any more, whatever ip says later
     },
+    hasLink,
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
     },
@@ -176,6 +184,11 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
       const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });
       return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
     },
+    async tc(lines, all) {
+      const options = all ? ['-force', '-batch'] : ['-batch'];
+      if (lines.length > 0) await exec(['tc', ...options, '-'], { stdin: batch(lines) });
+    },
+    showTc: (args) => exec(['tc', ...args]),
     async nft(script, netns) {
       const orders = netns ? undefined : take('nft -f');
       await (orders ? orders(script) : exec(['nft', '-f', '-'], { stdin: script, netns }));

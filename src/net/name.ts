@@ -42,6 +42,10 @@ export const hostVethName = (id: AttachmentId): string => `veth${hash(attachment
 /** The name that a link bears on its way into the container, where its own may be another's: "cult" and eight digits. */
 export const passingName = (id: AttachmentId): string => `cult${hash(attachmentSeed(id), 8)}`;
 
+/** The ifb that holds traffic to (ingress) or from a container (egress) back; the reference plugin's names begin as egress's. */
+export const ifbName = (id: AttachmentId, direction: 'ingress' | 'egress'): string =>
+  `${direction === 'egress' ? 'bwp' : 'bwi'}${hash(attachmentSeed(id), 8)}`;
+
 /** The pod end's MAC unless the user asks for one. */
 export const podMac = (id: AttachmentId): string => macFrom(`${attachmentSeed(id)}\0pod`);
 
@@ -57,9 +61,9 @@ const hostMacOf = (network: string, digits: string): string =>
  */
 export const hostMac = (id: AttachmentId): string => hostMacOf(id.network, hash(attachmentSeed(id), 8));
 
-/** Whether name and MAC of a veth are those of a host end in that network, whatever the attachment. */
+/** Whether name and MAC of a link on the host are those of a host end or ifb in that network, whatever the attachment. */
 export const isHostEnd = (network: string, name: string, mac: string | undefined): boolean =>
-  /^veth[0-9a-f]{8}$/.test(name) && mac === hostMacOf(network, name.slice(4));
+  /^(veth|bwp|bwi)[0-9a-f]{8}$/.test(name) && mac === hostMacOf(network, name.slice(-8));
 
 /** The mark of a network in comments and aliases: `culvert:` and eight digits. */
 export const networkMark = (network: string): string => `culvert:${hash(network, 8)}`;

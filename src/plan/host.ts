@@ -8,6 +8,7 @@
 export type LinkKind =
   | { kind: 'bridge'; vlanFiltering?: boolean }
   | { kind: 'veth'; peer?: VethPeer }
+  | { kind: 'ifb' }
   | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
   /** IPv4, or IPv6 (sit), in IPv4 from `local` to whomever a route names. */
   | { kind: 'ipip' | 'sit'; local: string }

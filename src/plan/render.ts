@@ -44,6 +44,8 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
           ),
       );
     }
+    case 'ifb':
+      return words(head, 'type ifb');
     case 'vxlan':
       return words(
         head,

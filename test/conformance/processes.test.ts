@@ -9,6 +9,7 @@ import { Chained } from '../support/chain.ts';
 import { lease } from '../support/ipam.ts';
 import { binDir } from '../support/netns.ts';
 import { fine, Pod, resultOf } from '../support/pod.ts';
+import { culvertNode } from '../support/thick.ts';
 
 /**
  * Program executions below the plugin's own, by the kernel's account: strace stands where nsenter would call the plugin.
@@ -96,6 +97,37 @@ describe('children of one execution', () => {
       const del = traced(chained, 'DEL');
       expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(3);
     }
+  });
+
+  itOurs('of culvert: two on ADD, one on DEL; with host ports and shaping four, and six at most', ({ host }) => {
+    const make = culvertNode(host);
+    const mapping = { containerPort: 80, protocol: 'tcp' };
+    const bandwidth = { ingressRate: 8_000_000, egressRate: 8_000_000 };
+    make({ portMappings: [{ ...mapping, hostPort: 80 }] }).add();
+    const [plain, asked] = [make(), make({ portMappings: [{ ...mapping, hostPort: 81 }], bandwidth })];
+    expect(traced(plain, 'ADD').children).toBe(2);
+    expect(traced(plain, 'DEL').children).toBe(1);
+    const add = traced(asked, 'ADD');
+    expect(add.children, add.programs.join(' ')).toBe(4);
+    // two links; the table read and written, connections ended
+    const del = traced(asked, 'DEL');
+    expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(6);
+  });
+
+  itOurs('of bandwidth: two on ADD, two on DEL, none for a pod that is not shaped', ({ host }) => {
+    const { pod, previous } = new Chained(host, {});
+    const shaped = (bandwidth: object) =>
+      new Pod(
+        host,
+        { ...pod.conf, type: 'bandwidth', runtimeConfig: { bandwidth }, prevResult: previous },
+        pod.id,
+        pod.netns,
+      );
+    const asked = shaped({ ingressRate: 8_000_000, egressRate: 8_000_000 });
+    expect(traced(asked, 'ADD').children).toBe(2);
+    const del = traced(asked, 'DEL');
+    expect(del.children, del.programs.join(' ')).toBe(2);
+    for (const command of ['ADD', 'DEL']) expect(traced(shaped({}), command).children).toBe(0);
   });
 
   itOurs('of loopback: one on ADD, one on DEL', ({ host }) => {

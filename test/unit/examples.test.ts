@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { decodeBandwidthConf } from '../../plugins/bandwidth/conf.ts';
 import { decodeBridgeConf } from '../../plugins/bridge/conf.ts';
 import { decodeCulvertConf } from '../../plugins/culvert/conf.ts';
 import { decodeDummyConf } from '../../plugins/dummy.ts';
@@ -76,6 +77,7 @@ async function lease(request: Request, notes: string[]): Promise<void> {
 }
 
 const decoders: Record<string, (request: Request, notes: string[]) => unknown> = {
+  bandwidth: decodeBandwidthConf,
   bridge: decodeBridgeConf,
   culvert: decodeCulvertConf,
   dummy: decodeDummyConf,
