@@ -41,9 +41,10 @@ export function sysctlKey(name: string, ifname: string): string | undefined {
 }
 
 function decodeSysctls(f: Fields, ifname: string): SysctlTuning[] {
-  const value = f.raw('sysctl');
+  const want = 'an object of sysctls and their values';
+  const value = f.raw('sysctl', want);
   if (value === undefined) return [];
-  if (!isObject(value)) return f.wrong('sysctl', 'an object of sysctls and their values') ?? [];
+  if (!isObject(value)) return f.wrong('sysctl', want) ?? [];
   return Object.entries(value).flatMap(([name, text]) => {
     const path = `sysctl[${show(name)}]`;
     const key = sysctlKey(name, ifname);
