@@ -20,6 +20,7 @@ import {
   decodeRange,
   decodeRangeSets,
   formatRangeSet,
+  type Places,
   type Range,
   type RangeSet,
   rangeOf,
@@ -31,6 +32,8 @@ const defaultDataDir = '/var/lib/cni/networks';
 export interface HostLocalConf {
   /** In the order of the result's addresses: those of runtimeConfig, the one of `subnet`, those of `ranges`. */
   sets: RangeSet[];
+  /** Where the configuration has each of the ranges. */
+  places: Places;
   routes: Route[];
   resolvConf: string | undefined;
   dataDir: string;
@@ -127,6 +130,7 @@ export function decodeHostLocalConf(request: Request, notes: string[] = []): Hos
       const requested = [...(fromEnv ? [fromEnv] : []), ...(args ?? []), ...(runtime?.ips ?? [])];
       return {
         sets,
+        places,
         routes: ipam?.routes ?? [],
         resolvConf: ipam?.resolvConf,
         dataDir: ipam?.dataDir ?? defaultDataDir,

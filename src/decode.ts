@@ -49,7 +49,8 @@ export interface Notes extends Array<string> {
 export class Fields {
   readonly path: string;
   readonly problems: Problem[];
-  readonly #value: JsonObject;
+  /** The object itself, for what no getter is for. */
+  readonly value: JsonObject;
   readonly #known = new Set<string>();
   readonly #asked = new Set<string>();
   readonly #notes: Notes;
@@ -57,7 +58,7 @@ export class Fields {
   constructor(value: JsonObject, path: string, problems: Problem[], notes: Notes) {
     this.path = path;
     this.problems = problems;
-    this.#value = value;
+    this.value = value;
     this.#notes = notes;
   }
 
@@ -79,13 +80,13 @@ export class Fields {
 
   #find(key: string): unknown {
     this.#known.add(key);
-    if (Object.hasOwn(this.#value, key)) return this.#value[key] ?? undefined;
+    if (Object.hasOwn(this.value, key)) return this.value[key] ?? undefined;
     const lower = key.toLowerCase();
-    for (const other of Object.keys(this.#value)) {
+    for (const other of Object.keys(this.value)) {
       if (other.toLowerCase() !== lower) continue;
       if (!this.#known.has(other)) this.#notes.push(`${at(this.path, other)}: the key is spelled "${key}"`);
       this.#known.add(other);
-      return this.#value[other] ?? undefined;
+      return this.value[other] ?? undefined;
     }
     return undefined;
   }
@@ -200,11 +201,11 @@ export class Fields {
 
   /** The same for every key that is not read. */
   ignoreRest(): void {
-    this.ignore(...Object.keys(this.#value));
+    this.ignore(...Object.keys(this.value));
   }
 
   #noteUnknown(): void {
-    for (const key of Object.keys(this.#value)) {
+    for (const key of Object.keys(this.value)) {
       if (this.#known.has(key)) continue;
       const path = at(this.path, key);
       const meant = nearest(key, this.#asked);

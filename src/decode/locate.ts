@@ -23,6 +23,9 @@ interface Open {
   keys: Set<string>;
 }
 
+/** Nobody's configuration has more levels; a path for each of 100,000 would fill the memory. */
+const maxDepth = 32;
+
 const token = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]|[^\s{}[\],:"]+/g;
 
 /** The offset of every path of a text that JSON.parse takes. Paths in lower case: a decoder may spell a key in another one. */
@@ -31,18 +34,22 @@ function scan(text: string): { offsets: Map<string, number>; duplicates: string[
   const duplicates: string[] = [];
   const open: Open[] = [];
   let path = '';
+  let isKey = false;
   for (const { 0: word, index: offset } of text.matchAll(token)) {
     const place = open.at(-1);
     if (word === ',') {
       if (place && place.index >= 0) place.index++;
-      path = '';
+      isKey = place?.index === -1;
       continue;
     }
     if (word === '}' || word === ']') {
       open.pop();
+      isKey = false;
       continue;
     }
-    if (place && place.index < 0 && path === '') {
+    if (place && isKey) {
+      isKey = false;
+      if (open.length > maxDepth) continue;
       const key = JSON.parse(word) as string;
       path = at(place.path, key);
       if (place.keys.has(key)) duplicates.push(path);
@@ -51,13 +58,13 @@ function scan(text: string): { offsets: Map<string, number>; duplicates: string[
       for (const name of [path, `${place.path}[${JSON.stringify(key)}]`]) offsets.set(name.toLowerCase(), offset);
       continue;
     }
-    if (place && place.index >= 0) {
+    if (place && place.index >= 0 && open.length <= maxDepth) {
       path = `${place.path}[${place.index}]`;
       offsets.set(path.toLowerCase(), offset);
     }
     if (word === '{') open.push({ path, index: -1, keys: new Set() });
     else if (word === '[') open.push({ path, index: 0, keys: new Set() });
-    if (word === '{' || word === '[') path = '';
+    isKey = word === '{';
   }
   return { offsets, duplicates };
 }
