@@ -4,7 +4,7 @@ import { nearest } from '../decode/nearest.ts';
 import { at } from '../decode.ts';
 import type { Problem } from '../errors.ts';
 import type { ListedPlugin, Network } from './conflist.ts';
-import { capabilitiesOf } from './keys.ts';
+import { capabilitiesOf, keysOf } from './keys.ts';
 import type { Plugin } from './skel.ts';
 
 /** The plugins that are known, by type, and which of them give addresses and no interface. */
@@ -58,8 +58,21 @@ function withoutInterface({ plugins: list }: Network, { plugins, ipam }: Suite):
   });
 }
 
+/** Addresses asked of a plugin that gives none. */
+function noIpam({ plugins: list }: Network, { plugins, ipam }: Suite): Problem[] {
+  return list.flatMap((listed) => {
+    const type = String(ipamTypeOf(listed) ?? '');
+    const plugin = plugins.get(listed.type);
+    if (!plugins.has(type) || ipam.includes(type) || !plugin) return [];
+    if (!keysOf(plugin).some((key) => key.path === 'ipam.type')) return [];
+    const want = `an IPAM plugin such as ${ipam.map((name) => `"${name}"`).join(' or ')}`;
+    return [{ path: at(listed.path, 'ipam.type'), got: `"${type}"`, want }];
+  });
+}
+
 /** The mistakes of a chain. */
 export const checkChain = (network: Network, suite: Suite): Problem[] => [
+  ...noIpam(network, suite),
   ...withoutInterface(network, suite),
   ...idleCapabilities(network, suite),
 ];

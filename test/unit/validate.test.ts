@@ -163,6 +163,11 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
     [['problem', 'plugins[0].capabilities.mac', /want true or false/]],
   ],
   [
+    'a plugin for addresses that gives none',
+    list([bridge({ ipam: { type: 'bridge' } })]),
+    [['problem', 'plugins[0].ipam.type', /got "bridge", want an IPAM plugin such as "host-local"/]],
+  ],
+  [
     'what nftables cannot do',
     list([bridge(), { type: 'portmap', capabilities: { portMappings: true }, externalSetMarkChain: 'KUBE-MARK-MASQ' }]),
     [['problem', 'plugins[1].externalSetMarkChain', /got "KUBE-MARK-MASQ", want no such key/]],
