@@ -81,7 +81,8 @@ function checkConflicts(f: Fields, sysctls: readonly SysctlTuning[]): void {
 
 /** Keys of the top level's "sysctl" that stand there twice: JSON.parse keeps the last and does not tell. */
 export function duplicateSysctls(stdin: string): string[] {
-  const tokens = stdin.match(/"(?:[^"\\]|\\.)*"|[{}[\]:,]/g) ?? [];
+  // no alternative inside the repetition: the matcher would need its stack for every letter of a long text
+  const tokens = stdin.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:,]/g) ?? [];
   const seen = new Set<string>();
   const duplicates: string[] = [];
   let depth = 0;

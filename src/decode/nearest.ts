@@ -26,10 +26,13 @@ export function distance(a: string, b: string): number {
 /** The nearest of the words, whatever their case and punctuation; undefined when none is near enough to be meant. */
 export function nearest(word: string, words: Iterable<string>): string | undefined {
   if (word.length > 64) return undefined; // nobody's typing error
+  const letters = plain(word);
   let found: string | undefined;
   let least = tolerance(word) + 1;
   for (const candidate of words) {
-    const steps = distance(plain(word), plain(candidate));
+    const others = plain(candidate);
+    if (Math.abs(letters.length - others.length) >= least) continue; // so many steps at least
+    const steps = distance(letters, others);
     if (steps >= least || steps >= candidate.length) continue;
     found = candidate;
     least = steps;
