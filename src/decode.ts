@@ -210,7 +210,7 @@ export class Fields {
       const path = at(this.path, key);
       const meant = nearest(key, this.#asked);
       if (this.#notes.unknown) this.#notes.unknown.push({ path, got: 'an unknown key', want: meant ?? '' });
-      else this.#notes.push(`${path}: unknown key, ignored${meant === undefined ? '' : `: is "${meant}" meant?`}`);
+      else this.#notes.push(`${path}: unknown key, ignored${meant === undefined ? '' : `; did you mean "${meant}"?`}`);
     }
   }
 

@@ -73,7 +73,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
   [
     'a misspelled key',
     list([bridge({ isGatway: true })]),
-    [['problem', 'plugins[0].isGatway', /^unknown key, is "isGateway" meant\?$/]],
+    [['problem', 'plugins[0].isGatway', /^unknown key; did you mean "isGateway"\?$/]],
   ],
   [
     'a misspelled key beside a wrong value',
@@ -81,7 +81,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
     [
       ['problem', 'plugins[0].mtu', /want a whole number/],
       ['remark', 'plugins[0].ipmasquerade', /^unknown key, ignored$/],
-      ['problem', 'plugins[0].hairpinmod', /is "hairpinMode" meant\?/],
+      ['problem', 'plugins[0].hairpinmod', /did you mean "hairpinMode"\?/],
     ],
   ],
   ['a key in another case', list([bridge({ IPMasq: true })]), [['remark', 'plugins[0].IPMasq', /spelled "ipMasq"/]]],
@@ -91,7 +91,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
     list([bridge({ ipam: ipam({ subnet: '10.22.0.1/24', rangStart: '10.22.0.9' }) })]),
     [
       ['problem', 'plugins[0].ipam.subnet', /want "10.22.0.0\/24": no host bits/],
-      ['problem', 'plugins[0].ipam.rangStart', /is "rangeStart" meant\?/],
+      ['problem', 'plugins[0].ipam.rangStart', /did you mean "rangeStart"\?/],
     ],
   ],
   [
@@ -123,7 +123,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
   [
     'a misspelled key of the list',
     list([bridge()], { disableChek: true }),
-    [['problem', 'disableChek', /is "disableCheck" meant\?/]],
+    [['problem', 'disableChek', /did you mean "disableCheck"\?/]],
   ],
   [
     'a flag of the list',
@@ -190,7 +190,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
   [
     'the configuration of one plugin',
     { cniVersion: '1.1.0', name: 'pods', type: 'bridge', isGatway: true, ipam: ipam() },
-    [['problem', 'isGatway', /is "isGateway" meant\?/]],
+    [['problem', 'isGatway', /did you mean "isGateway"\?/]],
   ],
   ['a list of numbers', [1, 2], [['problem', '', /got \[1,2\], want an object/]]],
 ];
@@ -214,7 +214,7 @@ describe('culvert validate', () => {
       '{ "cniVersion": "1.1.0", "name": "x",\n  "plugins": [\n    { "type": "bridge",\n      "isGatway": true }\n  ]\n}\n';
     const file = write('10-x.conflist', text);
     const { exit, stdout } = await culvert('validate', file);
-    expect(stdout).toBe(`${file}:4:7: plugins[0].isGatway: unknown key, is "isGateway" meant?\n`);
+    expect(stdout).toBe(`${file}:4:7: plugins[0].isGatway: unknown key; did you mean "isGateway"?\n`);
     expect(exit).toBe(1);
   });
 

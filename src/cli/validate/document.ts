@@ -112,7 +112,7 @@ const findingsOf = ({ problems, unknown, notes }: Reading) => [
   ...unknown.map(({ path, got, want }) =>
     want === ''
       ? { path, got, severity: 'remark' as const, message: 'unknown key, ignored' }
-      : { path, got, want, severity: 'problem' as const, message: `unknown key, is "${want}" meant?` },
+      : { path, got, want, severity: 'problem' as const, message: `unknown key; did you mean "${want}"?` },
   ),
   ...notes.map((note) => ({ severity: 'remark' as const, ...remarkOf(note) })),
 ];
