@@ -108,6 +108,7 @@ export const bandwidth: Plugin<Machine> = {
   name: 'bandwidth',
   about: 'holds the traffic of a container to a rate',
   chained: true,
+  decode: decodeBandwidthConf,
   add,
   del,
   check,

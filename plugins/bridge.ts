@@ -133,6 +133,7 @@ async function status(request: Request, machine: Machine): Promise<void> {
 export const bridge: Plugin<Machine> = {
   name: 'bridge',
   about: 'connects containers to a Linux bridge on the host',
+  decode: decodeBridgeConf,
   add,
   del,
   check,

@@ -222,6 +222,7 @@ async function status(request: Request): Promise<void> {
 export const culvert: Plugin<Machine> = {
   name: 'culvert',
   about: 'attaches pods to the cluster network that "culvert agent" maintains',
+  decode: decodeCulvertConf,
   add,
   del,
   check,

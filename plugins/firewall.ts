@@ -84,6 +84,7 @@ export const firewall: Plugin<Machine> = {
   name: 'firewall',
   about: 'lets the traffic of containers through the host and keeps bridges apart',
   chained: true,
+  decode: decodeFirewallConf,
   add,
   del,
   check,

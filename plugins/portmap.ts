@@ -63,6 +63,7 @@ export const portmap: Plugin<Machine> = {
   name: 'portmap',
   about: 'forwards ports of the host to a container',
   chained: true,
+  decode: decodePortmapConf,
   add,
   del,
   check,

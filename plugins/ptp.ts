@@ -95,6 +95,7 @@ async function status(request: Request, machine: Machine): Promise<void> {
 export const ptp: Plugin<Machine> = {
   name: 'ptp',
   about: 'connects containers to the host, each by a link and routes of its own',
+  decode: decodePtpConf,
   add,
   del: (request, machine) => removeAttachment(request, machine),
   check,

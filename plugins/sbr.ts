@@ -141,6 +141,7 @@ export const sbr: Plugin<Machine> = {
   name: 'sbr',
   chained: true,
   about: 'routes what an interface sends by the address that it is sent from',
+  decode: decodeSbrConf,
   add,
   del,
   check,

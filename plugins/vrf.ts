@@ -133,6 +133,7 @@ export const vrf: Plugin<Machine> = {
   name: 'vrf',
   chained: true,
   about: 'puts an interface of the container into a VRF',
+  decode: decodeVrfConf,
   add,
   del,
   check,

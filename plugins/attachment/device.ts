@@ -130,6 +130,7 @@ async function check<Conf extends DeviceConf>(device: Device<Conf>, request: Req
 export const devicePlugin = <Conf extends DeviceConf>(device: Device<Conf>): Plugin<Machine> => ({
   name: device.name,
   about: device.about,
+  decode: (request, notes) => device.decode(request, notes),
   add: (request, machine) => add(device, request, machine),
   del: (request, machine) => del(device, request, machine),
   check: (request, machine) => check(device, request, machine),

@@ -52,10 +52,9 @@ function decodeTrunkItem(f: Fields, marks: VlanMarks): void {
 
 /** The ids of `vlanTrunk`, ascending; undefined when the key is absent. */
 function decodeTrunk(f: Fields): number[] | undefined {
-  if (!f.has('vlanTrunk')) return undefined;
   const marks: VlanMarks = new Uint8Array(maxVlan + 1);
-  f.objects('vlanTrunk', (item) => decodeTrunkItem(item, marks));
-  return [...marks.keys()].filter((id) => marks[id] === 1);
+  const items = f.objects('vlanTrunk', (item) => decodeTrunkItem(item, marks));
+  return items && [...marks.keys()].filter((id) => marks[id] === 1);
 }
 
 /** The configuration of a request; `notes` takes remarks on keys. Throws ConfigError with every wrong field, CniError 4 for CNI_ARGS. */

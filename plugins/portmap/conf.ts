@@ -1,10 +1,9 @@
 /** The configuration of `portmap`: every key of the reference plugin 1.9.1, checked. */
 
 import { protocolKeys } from '../../src/cni/conf.ts';
-import { code } from '../../src/cni/error.ts';
+import { unsupportedField } from '../../src/cni/error.ts';
 import type { Request, Result } from '../../src/cni/types.ts';
 import { Fields, show } from '../../src/decode.ts';
-import { CniError } from '../../src/errors.ts';
 import { type Address, type Family, families, formatAddress } from '../../src/net/address.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import { type Forward, type Portmap, type Protocol, protocols } from '../../src/plan/portmap.ts';
@@ -79,11 +78,9 @@ export function decodePortmapConf(request: Request, notes: string[] = []): Portm
       f.ignore(...protocolKeys, 'ipam', 'dns');
       const chain = f.string('externalSetMarkChain');
       if (chain !== undefined) {
-        throw new CniError(
-          code.unsupportedField,
-          `unsupported field externalSetMarkChain: got ${show(chain)}`,
-          'mappings are made with nftables, which cannot jump to a chain of iptables; remove the key, masquerade needs no mark here',
-        );
+        const want =
+          'no such key: mappings are made with nftables, which cannot jump to a chain of iptables; remove the key, masquerade needs no mark here';
+        throw unsupportedField({ path: 'externalSetMarkChain', got: show(chain), want });
       }
       f.integer('markMasqBit', 0, 31); // nothing is marked: masquerade is decided by addresses
       const backend = decodeBackend(f, notes);

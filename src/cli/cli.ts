@@ -6,9 +6,11 @@ import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
+import { pluginsCommand } from './plugins.ts';
+import { validate } from './validate.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [agent, planCommand, keysCommand, lab];
+const commands: readonly Command[] = [agent, planCommand, keysCommand, lab, pluginsCommand, validate];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);
