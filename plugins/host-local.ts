@@ -24,7 +24,7 @@ import {
   type RangeSet,
   rangeOf,
 } from '../src/net/range.ts';
-import { Leases, type Owner } from '../src/store/leases.ts';
+import { type Claimant, Leases, type Owner } from '../src/store/leases.ts';
 
 const defaultDataDir = '/var/lib/cni/networks';
 
@@ -183,7 +183,7 @@ function assign({ sets, requested }: Conf): (Address | undefined)[] {
 }
 
 /** One address of every set, or none at all. */
-function reserveAll(leases: Leases, owner: Owner, conf: Conf): IpConfig[] {
+function reserveAll(leases: Leases, owner: Claimant, conf: Conf): IpConfig[] {
   const wanted = assign(conf);
   const ips: IpConfig[] = [];
   try {
@@ -204,7 +204,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const conf = decodeConf(request, notes);
   for (const note of notes) machine.warn(note);
   const dns = conf.resolvConf ? readResolvConf(conf.resolvConf) : {};
-  const ips = reserveAll(new Leases(conf.dataDir, request.name), ownerOf(request), conf);
+  const ips = reserveAll(new Leases(conf.dataDir, request.name), request, conf);
   return { interfaces: [], ips, routes: conf.routes, dns };
 }
 

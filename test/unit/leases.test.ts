@@ -54,10 +54,11 @@ const files = (below = dir): string[] =>
     .map((e) => join(e.parentPath, e.name).slice(dir.length + 1))
     .sort();
 
+/** The addresses that have entries in the index. */
 const indexed = (): string[] =>
   files()
     .filter((f) => f.startsWith('.culvert/'))
-    .map((f) => f.split('/').at(-1)!);
+    .map((f) => f.split('/').at(-1)!.split('@')[0]!);
 
 /** A lease as another suite writes it. */
 const foreign = (address: string, content: string): void => {
