@@ -5,9 +5,10 @@ import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
+import { ipam } from './ipam.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [agent, planCommand, lab];
+const commands: readonly Command[] = [agent, planCommand, ipam, lab];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);

@@ -135,15 +135,14 @@ export class Leases {
   }
 
   /**
-   * Frees a lease but keeps its address from being leased: there is a lease of the sweeper's in its place, which is answered, and to
-   * be freed. Undefined when the lease is not the one that was found, or somebody was faster and has the address.
+   * Frees exactly the lease that was found, but keeps its address from being leased: the sweeper has a lease of it then, which is
+   * answered too, and to be freed. It has none when somebody else was faster.
    */
-  replace(found: Found): Found | undefined {
+  replace(found: Found): { freed: boolean; placeholder?: Found | undefined } {
     return guarded(() => {
-      if (!this.#folder.free(found)) return undefined;
-      const { address } = found;
-      if (!this.#folder.claim(sweeper, address, identify('', this.#bootId))) return undefined;
-      return this.#folder.index.at(address);
+      if (!this.#folder.free(found)) return { freed: false };
+      const taken = this.#folder.claim(sweeper, found.address, identify('', this.#bootId));
+      return { freed: true, placeholder: taken ? this.#folder.index.at(found.address) : undefined };
     });
   }
 
