@@ -93,21 +93,32 @@ async function free(text: string, values: Values, machine: Machine): Promise<num
     leases.filter((l) => equalAddress(l.found.address, address)),
     formatAddress(address),
   );
-  const { containerId, ifname } = lease.found.owner;
-  const holder = `container ${containerId}, interface ${ifname} of network ${lease.network}`;
   const isLive = lease.state === 'live';
-  const mayFree = !isLive || values.force;
-  const freed = mayFree ? await freeLeases([lease], place, machine, { links: isLive }) : [];
-  const why = mayFree ? 'it was freed or leased again meanwhile' : `it is live (${lease.reason}); --force detaches it`;
-  if (values.json)
-    sayJson({
-      freed: freed.map(leaseDocument),
-      ...(freed.length === 0 && { refused: why, lease: leaseDocument(lease) }),
-    });
-  else if (freed.length > 0)
-    say(`${formatAddress(address)} is free; it was leased to ${holder} (${lease.state}: ${lease.reason})`);
-  else process.stderr.write(`culvert ipam free: ${formatAddress(address)} is leased to ${holder}: ${why}\n`);
-  return freed.length > 0 ? exitCode.fine : exitCode.problems;
+  if (isLive && !values.force) return refuse(lease, `it is live (${lease.reason}); --force detaches it`, values);
+  // a container that loses its interface has no use for its other addresses
+  const isSameOwner = (l: JudgedLease) => l.network === lease.network && l.found.text === lease.found.text;
+  const freed = await freeLeases(isLive ? leases.filter(isSameOwner) : [lease], place, machine, { links: isLive });
+  if (!freed.includes(lease)) return refuse(lease, 'it was freed or leased again meanwhile', values);
+  if (values.json) sayJson({ freed: freed.map(leaseDocument) });
+  else
+    say(
+      freed
+        .map((l) => `freed ${formatAddress(l.found.address)} of ${holderOf(l)} (${l.state}: ${l.reason})`)
+        .join('\n'),
+    );
+  return exitCode.fine;
+}
+
+const holderOf = ({ network, found: { owner } }: JudgedLease): string =>
+  `container ${owner.containerId || '(no name)'}, interface ${owner.ifname || '(no name)'} of network ${network}`;
+
+function refuse(lease: JudgedLease, why: string, values: Values): number {
+  if (values.json) sayJson({ freed: [], refused: why, lease: leaseDocument(lease) });
+  else {
+    const text = `${formatAddress(lease.found.address)} is leased to ${holderOf(lease)}: ${why}`;
+    process.stderr.write(`culvert ipam free: ${text}\n`);
+  }
+  return exitCode.problems;
 }
 
 async function run(args: string[], machine: Machine): Promise<number> {
@@ -148,7 +159,7 @@ address. What belongs to a freed lease by our marks goes with it: masquerade, po
   --network NAME        of this network only
   --dry-run             say what would be freed, free nothing
   --older-than SECONDS  leave younger leases alone (default 0)
-  --force               free a live lease as well, and remove the container's end on this host
+  --force               free a live lease as well: the container loses its interface and all its leases of that network
   --json                for programs
 
 States: live (its namespace, interface or address is there), leaked (leased in an earlier boot, or its namespace is gone),

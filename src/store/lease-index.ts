@@ -143,22 +143,28 @@ export class LeaseIndex {
 
   /** Removes what stands for no lease from an owner's folder, and the folder when nothing stays. */
   tidy(owner: Owner): void {
-    this.#tidyFolder(this.folder(owner));
+    this.#tidyFolders([this.folder(owner)]);
   }
 
   tidyAll(): void {
-    for (const name of list(this.#index)) this.#tidyFolder(join(this.#index, name));
+    this.#tidyFolders(list(this.#index).map((name) => join(this.#index, name)));
   }
 
-  #tidyFolder(folder: string): void {
-    for (const name of list(folder)) {
-      const file = join(folder, name);
-      const entry = parseEntry(name);
-      if (entry) this.#tidyEntry(file, leaseFile(this.#leases, entry.address));
-      else if (leaving.test(name)) this.#finish(file, join(folder, name.replace(leaving, '')));
-      else remove(file);
+  /** First what was half freed: it may be the lease of an entry, in whatever folder, that would stand for none. */
+  #tidyFolders(folders: readonly string[]): void {
+    for (const folder of folders) {
+      for (const name of list(folder).filter((n) => leaving.test(n))) {
+        this.#finish(join(folder, name), join(folder, name.replace(leaving, '')));
+      }
     }
-    unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
+    for (const folder of folders) {
+      for (const name of list(folder).filter((n) => !leaving.test(n))) {
+        const address = parseEntry(name)?.address;
+        if (address) this.#tidyEntry(join(folder, name), leaseFile(this.#leases, address));
+        else remove(join(folder, name));
+      }
+      unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
+    }
   }
 
   /** An ADD may link its entry to the lease just when it is found to have none: then it is put back. */
