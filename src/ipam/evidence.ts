@@ -4,9 +4,9 @@
  */
 
 import { linksOf } from '../apply/read.ts';
-import { isObject } from '../decode.ts';
+import { isObject, type JsonObject } from '../decode.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { type Namespaces, pathOf, readNamespaces } from '../kernel/namespaces.ts';
+import { addressesOf, type Namespaces, type NetworkNamespace, pathOf, readNamespaces } from '../kernel/namespaces.ts';
 import { formatAddress } from '../net/address.ts';
 import { attachmentMark, hostVethName, isHostEnd } from '../net/name.ts';
 import { bootIdFile, lookAtNamespace, type NamespaceIdentity, readBootId } from '../store/lease-identity.ts';
@@ -43,21 +43,29 @@ async function readHostLinks({ kernel }: Machine): Promise<Map<string, { alias: 
   return new Map(linksOf(shown).map((l) => [l.name, { alias: l.alias ?? '', mac: l.address ?? '' }]));
 }
 
-/** Addresses of interfaces in other namespaces: address → where, in words. */
-async function readAddresses({ exec }: Machine, { network, own }: Namespaces): Promise<Map<string, string>> {
+/** Namespaces without a process are entered so many at a time. */
+const atOnce = 8;
+
+/** Addresses that the namespace's interfaces have. What is gone by now has none. */
+async function addressesIn(namespace: NetworkNamespace, { exec }: Machine): Promise<string[]> {
+  if (namespace.pid !== undefined) return addressesOf(namespace.pid).map(formatAddress);
+  const text = await exec(['ip', '-j', 'addr', 'show'], { netns: pathOf(namespace) }).catch(() => '[]');
+  const links = (JSON.parse(text) as unknown[]).filter(isObject);
+  return links.flatMap((link) => ((link['addr_info'] ?? []) as JsonObject[]).map((info) => String(info['local'])));
+}
+
+/** Addresses in other namespaces than ours: address → where, in words. */
+async function readAddresses(machine: Machine, { network, own }: Namespaces): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  for (const namespace of network.values()) {
-    if (namespace.inode === own.network) continue;
-    const netns = pathOf(namespace);
-    // it may be gone by now
-    const text = await exec(['ip', '-j', 'addr', 'show'], { netns }).catch(() => '[]');
-    for (const link of (JSON.parse(text) as unknown[]).filter(isObject)) {
-      for (const info of (link['addr_info'] ?? []) as unknown[]) {
-        if (isObject(info))
-          found.set(String(info['local']), `interface ${String(link['ifname'])} in namespace ${netns}`);
+  const left = [...network.values()].filter((n) => n.inode !== own.network);
+  const worker = async (): Promise<void> => {
+    for (let namespace = left.pop(); namespace; namespace = left.pop()) {
+      for (const address of await addressesIn(namespace, machine)) {
+        found.set(address, `address in namespace ${pathOf(namespace)}`);
       }
     }
-  }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
   return found;
 }
 
@@ -94,7 +102,6 @@ export async function judgeOnHost(
   };
   const first = judge(leases, evidence);
   if (!needs.links && !needs.addresses) return first;
-  // links first, then namespaces again: an ADD that made its link meanwhile has its namespace, too
   links = await readHostLinks(machine);
   if (needs.addresses) addresses = await readAddresses(machine, namespaces);
   return judge(leases, evidence);

@@ -1,6 +1,7 @@
 /** Which network namespaces exist, as far as this process can see: those that processes are in, and those that are mounted somewhere. */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { type Address, parseAddress } from '../net/address.ts';
 
 export interface NetworkNamespace {
   readonly inode: bigint;
@@ -70,3 +71,17 @@ export function readNamespaces(): Namespaces {
 
 /** A path by which a namespace can be entered from here. */
 export const pathOf = ({ mounts, pid }: NetworkNamespace): string => mounts[0] ?? `/proc/${pid}/ns/net`;
+
+/** The text of a table of the namespace a process is in; empty when the process has ended. */
+const tableOf = (pid: number, name: string): string =>
+  orNothing(() => readFileSync(`/proc/${pid}/net/${name}`, 'utf8')) ?? '';
+
+/** Local addresses of the namespace that a process is in, without starting a program. */
+export function addressesOf(pid: number): Address[] {
+  const found4 = tableOf(pid, 'fib_trie').matchAll(/\|-- (\S+)\n\s+\/32 host LOCAL/g);
+  const found6 = tableOf(pid, 'if_inet6').matchAll(/^([0-9a-f]{32}) /gm);
+  return [
+    ...[...found4].flatMap(([, text = '']) => parseAddress(text) ?? []),
+    ...[...found6].map(([, hex = '']): Address => ({ family: 6, value: BigInt(`0x${hex}`) })),
+  ];
+}
