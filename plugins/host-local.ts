@@ -25,7 +25,7 @@ import {
   type RangeSet,
   rangeOf,
 } from '../src/net/range.ts';
-import { Leases, type Owner } from '../src/store/leases.ts';
+import { type Claimant, Leases, type Owner } from '../src/store/leases.ts';
 
 const defaultDataDir = '/var/lib/cni/networks';
 
@@ -187,7 +187,7 @@ function assign({ sets, requested }: HostLocalConf): (Address | undefined)[] {
 }
 
 /** One address of every set, or none at all. */
-function reserveAll(leases: Leases, owner: Owner, conf: HostLocalConf): IpConfig[] {
+function reserveAll(leases: Leases, owner: Claimant, conf: HostLocalConf): IpConfig[] {
   const wanted = assign(conf);
   const ips: IpConfig[] = [];
   try {
@@ -208,7 +208,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const conf = decodeHostLocalConf(request, notes);
   for (const note of notes) machine.warn(note);
   const dns = conf.resolvConf ? readResolvConf(conf.resolvConf) : {};
-  const ips = reserveAll(new Leases(conf.dataDir, request.name), ownerOf(request), conf);
+  const ips = reserveAll(new Leases(conf.dataDir, request.name), request, conf);
   return { interfaces: [], ips, routes: conf.routes, dns };
 }
 

@@ -7,10 +7,10 @@ import { code } from '../../src/cni/error.ts';
 import type { Dns, Request } from '../../src/cni/types.ts';
 import { Fields, isObject } from '../../src/decode.ts';
 import { CniError } from '../../src/errors.ts';
-import { type Address, addressAfter, families, parseAddress } from '../../src/net/address.ts';
+import { type Address, parseAddress } from '../../src/net/address.ts';
 import { parseMac } from '../../src/net/mac.ts';
-import { lastAddress, networkOf, type Prefix, parsePrefix } from '../../src/net/prefix.ts';
-import type { RangeSet } from '../../src/net/range.ts';
+import { networkOf, type Prefix, parsePrefix } from '../../src/net/prefix.ts';
+import { podCidrSets, type RangeSet } from '../../src/net/range.ts';
 import type { Bandwidth } from '../../src/plan/bandwidth.ts';
 import { decodeRuntimeBandwidth } from '../bandwidth/conf.ts';
 import { decodeMappings, type Mapping } from '../portmap/conf.ts';
@@ -151,21 +151,5 @@ export function leaseDir(file: string): string {
   }
 }
 
-/**
- * The podCIDRs as sets to lease from, one per family. A podCIDR's network address is the node's own on the overlay, the first
- * one after it the bridge's (kept free with `ptp` too, so that a node can change its way of attaching).
- */
-export function podRanges(node: Node): RangeSet[] {
-  return families.flatMap((family) => {
-    const set = node.podCIDRs
-      .filter((p) => p.address.family === family)
-      .map((subnet) => ({
-        subnet,
-        start: addressAfter(subnet.address, 2n),
-        end: addressAfter(lastAddress(subnet), family === 4 ? -1n : 0n),
-        gateway: addressAfter(subnet.address, 1n),
-      }))
-      .filter((r) => r.start.value <= r.end.value);
-    return set.length > 0 ? [set] : [];
-  });
-}
+/** The sets to lease from, one per family. */
+export const podRanges = (node: Node): RangeSet[] => podCidrSets(node.podCIDRs);

@@ -6,9 +6,11 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
+import { podCidrSets } from '../net/range.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { HttpServer } from './http.ts';
 import { withKeys } from './keys.ts';
+import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
 import { Reconciler } from './reconcile.ts';
@@ -19,7 +21,8 @@ export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
 /** The tasks of an agent with this configuration. */
 export function tasksOf(config: AgentConfig, log: Log): Task[] {
-  const kernel = createKernel(createExec((command) => log('debug', 'run', { command })));
+  const exec = createExec((command) => log('debug', 'run', { command }));
+  const kernel = createKernel(exec);
   const source = new FileSource(config.cluster.file);
   const status = new Status();
   const reconciler = new Reconciler({ config, source, kernel, status, log });
@@ -29,7 +32,10 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
     notReady: () => undefined,
   };
   const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
-  const tasks = [watching, monitor, reconciler];
+  const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
+  const pools = () => podCidrSets(reconciler.podCIDRs);
+  const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
+  const tasks = [watching, monitor, reconciler, ...sweep];
   return [...tasks, new HttpServer(config.listen, status, tasks)];
 }
 

@@ -16,10 +16,13 @@ import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
 
+/** The name of the cluster's network, and so of the folder its leases are in. */
+export const conflistNetwork = 'culvert';
+
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   node: config.node,
-  network: 'culvert',
+  network: conflistNetwork,
   mode: config.mode,
   attach: config.attach,
   podCIDRs: plan.own.podCIDRs.map((p) => p.text),
@@ -35,7 +38,7 @@ const capabilities = { bandwidth: true, dns: true, ips: true, mac: true, portMap
 export const conflist = (nodeFile: string): object => ({
   cniVersion: '1.0.0',
   cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
-  name: 'culvert',
+  name: conflistNetwork,
   plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 

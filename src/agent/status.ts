@@ -1,6 +1,8 @@
 /** What the agent has to say about itself: metrics for Prometheus, problems for people. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type JudgedLease, leaseStates } from '../ipam/judge.ts';
+import type { Family } from '../net/address.ts';
 import type { Outlook } from './converge.ts';
 
 export class Status {
@@ -37,12 +39,51 @@ export class Status {
     registers: [this.registry],
   });
 
+  readonly #leases = new Gauge({
+    name: 'culvert_leases',
+    help: 'Leases found at the last look, by network and state',
+    labelNames: ['network', 'state'],
+    registers: [this.registry],
+  });
+  readonly #leasesFreed = new Counter({
+    name: 'culvert_leases_freed_total',
+    help: 'Leaked leases that were freed, by network',
+    labelNames: ['network'],
+    registers: [this.registry],
+  });
+  readonly #poolSize = this.#poolGauge('culvert_pool_addresses', "Addresses of the node's podCIDRs that can be leased");
+  readonly #poolTaken = this.#poolGauge('culvert_pool_leased_addresses', 'Those that are leased');
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
   }
 
   #gauge(name: string, help: string): Gauge {
     return new Gauge({ name, help, registers: [this.registry] });
+  }
+
+  #poolGauge(name: string, help: string): Gauge {
+    return new Gauge({ name, help, labelNames: ['family'], registers: [this.registry] });
+  }
+
+  /** All leases, and nothing else, as they stand. */
+  leasesFound(leases: readonly Pick<JudgedLease, 'network' | 'state'>[]): void {
+    this.#leases.reset();
+    for (const network of new Set(leases.map((l) => l.network))) {
+      for (const state of leaseStates) this.#leases.set({ network, state }, 0);
+    }
+    for (const { network, state } of leases) this.#leases.inc({ network, state });
+  }
+
+  leasesFreed(leases: readonly { network: string }[]): void {
+    for (const { network } of leases) this.#leasesFreed.inc({ network });
+  }
+
+  poolsFound(pools: readonly { family: Family; size: bigint; taken: bigint }[]): void {
+    for (const { family, size, taken } of pools) {
+      this.#poolSize.set({ family: `ipv${family}` }, Number(size));
+      this.#poolTaken.set({ family: `ipv${family}` }, Number(taken));
+    }
   }
 
   /** A pass is over. */
