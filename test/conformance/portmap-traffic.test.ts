@@ -1,34 +1,13 @@
 /** portmap: packets. From another machine, from the host by its address and 127.0.0.1, from the container itself and its neighbours. */
 
 import { describe, expect } from 'vitest';
-import { it as withHost } from '../support/case.ts';
 import { Chained } from '../support/chain.ts';
+import { it } from '../support/fixtures.ts';
 import type { Host } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
-import { askTcp, askUdp, Services } from '../support/service.ts';
+import { askTcp, askUdp } from '../support/service.ts';
 import { ours } from '../support/suite.ts';
 
-const fixtures = {
-  // biome-ignore lint/suspicious/noExplicitAny: vitest types fixtures by their use
-  outside: async ({ host }: any, use: (o: Outside) => Promise<void>) => {
-    const outside = new Outside(host);
-    try {
-      await use(outside);
-    } finally {
-      outside.remove();
-    }
-  },
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads the fixtures a fixture uses from this pattern
-  services: async ({}: object, use: (s: Services) => Promise<void>) => {
-    const services = new Services();
-    try {
-      await use(services);
-    } finally {
-      services.close();
-    }
-  },
-};
-const it = withHost.extend<{ outside: Outside; services: Services }>(fixtures);
 const ownIt = it.skipIf(!ours);
 
 const families = [4, 6] as const;

@@ -4,23 +4,13 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { addressesOn, dualStack, hostLocal, link, podAddresses, podRoutes, ruleset, veths } from '../support/bridge.ts';
-import { itOurs, it as withHost } from '../support/case.ts';
+import { itOurs } from '../support/case.ts';
+import { it } from '../support/fixtures.ts';
 import { dataDir, leased } from '../support/ipam.ts';
 import { type Host, inside, run } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
 import { type CniResult, failureOf, fine, Pod, resultOf } from '../support/pod.ts';
 import { errorCode, ours, referenceDir } from '../support/suite.ts';
-
-const it = withHost.extend<{ outside: Outside }>({
-  outside: async ({ host }, use) => {
-    const outside = new Outside(host);
-    try {
-      await use(outside);
-    } finally {
-      outside.remove();
-    }
-  },
-});
 
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
 
