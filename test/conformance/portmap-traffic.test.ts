@@ -1,9 +1,10 @@
 /** portmap: packets. From another machine, from the host by its address and 127.0.0.1, from the container itself and its neighbours. */
 
 import { describe, expect } from 'vitest';
+import { needs } from '../support/case.ts';
 import { Chained } from '../support/chain.ts';
 import { it } from '../support/fixtures.ts';
-import type { Host } from '../support/netns.ts';
+import { type Host, inside, run } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
 import { askTcp, askUdp } from '../support/service.ts';
 import { ours } from '../support/suite.ts';
@@ -32,6 +33,16 @@ describe.each(families)('IPv%d', (family) => {
     expect(askTcp(outside.netns, near(family), 8080)).toBe(`a ${far(family)}`);
     expect(askUdp(outside.netns, near(family), 5353)).toBe(`a ${far(family)}`);
     expect(askTcp(outside.netns, near(family), 8081)).toBeUndefined();
+  });
+
+  it('another machine reaches it by sctp', async ({ host, outside, services, skip }) => {
+    needs({ skip }, 'SCTP sockets');
+    const both = ['tcp', 'sctp'].map((protocol) => ({ hostPort: 8080, containerPort: 5201, protocol }));
+    const pod = mapped(host, both); // iperf3 agrees by tcp on what it sends by sctp
+    pod.add();
+    await services.start(inside(pod.netns, 'iperf3 -s -1 --forceflush'));
+    const sent = run(inside(outside.netns, `iperf3 -c ${near(family)} -p 8080 --sctp -n 1K -J`));
+    expect(JSON.parse(sent)).toMatchObject({ start: { test_start: { protocol: 'SCTP' } } });
   });
 
   it('the host reaches it by its own address', async ({ host, outside: _, services }) => {

@@ -177,26 +177,6 @@ describe('DEL', () => {
     pod.del();
   });
 
-  const damages: [string, (pod: Pod) => void][] = [
-    ['the namespace', (pod) => pod.host.removePod(pod.netns)],
-    ['the container’s link', (pod) => pod.exec('ip link del eth0')],
-    ['the rules', (pod) => pod.host.exec('nft flush ruleset')],
-    ['the leases', (pod) => rmSync(dataDir(pod.host), { recursive: true })],
-  ];
-  const subsets = Array.from({ length: 2 ** damages.length }, (_, bits) => damages.filter((_d, i) => bits & (1 << i)));
-
-  itOurs.for(subsets.map((s) => [s.map(([name]) => name).join(', ') || 'nothing', s] as const))(
-    'after %s was removed leaves nothing',
-    ([, damage], { host }) => {
-      const pod = attach(host, { ipMasq: true });
-      const prevResult = pod.add();
-      // the link before the namespace that holds it
-      for (const [, remove] of damage.toSorted(([a]) => (a === 'the namespace' ? 1 : -1))) remove(pod);
-      fine(pod.call('DEL', { conf: { ...pod.conf, prevResult } }));
-      expectNothing(host);
-    },
-  );
-
   itOurs('with a static address and no prevResult removes the masquerade', ({ host }) => {
     const addresses = [{ address: '10.1.2.9/24', gateway: '10.1.2.1' }];
     const pod = attach(host, { ipMasq: true, ipam: { type: 'static', addresses } });
