@@ -1,6 +1,7 @@
 /** containerd: `ctr run --cni`, and pod sandboxes as kubelet asks for them, with a chain and with the plugin of a cluster. */
 
-import { readdirSync } from 'node:fs';
+import { copyFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect } from 'vitest';
 import { callCri } from '../support/cri.ts';
@@ -44,6 +45,7 @@ const node = {
   mtu: 1450,
 };
 
+const conf = join(import.meta.dirname, '../../conf');
 const retained = '/var/lib/cni/results';
 const networks = '/var/lib/cni/networks';
 const conflist = '/etc/cni/net.d/10-net.conflist';
@@ -94,6 +96,13 @@ describe('ctr run --cni', () => {
     const shown = machine.run(['ctr', 'run', '--rm', ...options(machine, 'a').split(' '), 'sh', '-c', line]);
     expect(shown).toContain('10.1.2.2/24');
     expect(shown.match(/1 packets received/g)).toHaveLength(2);
+    expect(left(machine)).toEqual([]);
+  });
+
+  it('takes conf/nerdctl-bridge.conflist, keys of nerdctl’s own included', ({ machine }) => {
+    copyFileSync(join(conf, 'nerdctl-bridge.conflist'), machine.path(conflist));
+    const words = ['ctr', 'run', '--rm', ...options(machine, 'a').split(' '), 'ping', '-q', '-c', '1', '10.4.0.1'];
+    expect(machine.run(words)).toContain('1 packets received');
     expect(left(machine)).toEqual([]);
   });
 

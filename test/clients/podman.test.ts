@@ -1,6 +1,7 @@
 /** podman with its CNI backend: networks as it writes them itself, containers, published ports. */
 
-import { readdirSync } from 'node:fs';
+import { copyFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeEach, describe, expect } from 'vitest';
 import { link } from '../support/bridge.ts';
 import { needs } from '../support/case.ts';
@@ -10,6 +11,8 @@ import { leftovers } from '../support/leftovers.ts';
 import { type Machine, pluginDir } from '../support/machine.ts';
 import { Outside } from '../support/outside.ts';
 import { askTcp, askUdp } from '../support/service.ts';
+
+const conf = join(import.meta.dirname, '../../conf');
 
 const containersConf = `
 [network]
@@ -84,6 +87,16 @@ describe('podman network create', () => {
 });
 
 describe('podman run', () => {
+  it('without a network uses conf/87-podman.conflist where that is its default', ({ machine }) => {
+    copyFileSync(join(conf, '87-podman.conflist'), machine.path('/etc/cni/net.d/87-podman.conflist'));
+    start(machine, 'a', '--mac-address 02:00:00:00:00:77');
+    expect(networkOf(machine, 'a', 'podman')).toMatchObject({
+      IPAddress: '10.88.0.2',
+      MacAddress: '02:00:00:00:00:77',
+    });
+    podman(machine, 'exec a ping -c 1 -W 2 10.88.0.1');
+  });
+
   it('-p: tcp and udp, from another machine, from the host and by its 127.0.0.1', async ({
     machine,
     host,
