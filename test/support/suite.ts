@@ -30,7 +30,7 @@ const probes = {
   vrf: 'link add name d0 type vrf table 5',
 } as const;
 
-export type Feature = keyof typeof probes | 'the reference plugins';
+export type Feature = keyof typeof probes | 'SCTP sockets' | 'podman with CNI' | 'the reference plugins';
 
 const known = new Map<string, boolean>();
 
@@ -44,12 +44,23 @@ function kernelHas(feature: keyof typeof probes): boolean {
   return has;
 }
 
+/** Asking for such a socket loads the module where there is one. */
+const hasSctp = (): boolean =>
+  spawnSync('sh', ['-c', 'modprobe -q sctp; grep -q ^SCTP /proc/net/protocols']).status === 0;
+
+const podmanVersion = (): number =>
+  Number(/version (\d+)/.exec(spawnSync('podman', ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[1]);
+
 /** Why a case cannot run here, or undefined when it can. */
 export function lacking(feature: Feature): string | undefined {
   switch (feature) {
     case 'the reference plugins':
       if (!ours) return 'the suite under test is the reference';
       return referenceDir ? undefined : 'the reference plugins are not installed (package containernetworking-plugins)';
+    case 'SCTP sockets':
+      return hasSctp() ? undefined : 'this kernel has no SCTP sockets (CONFIG_IP_SCTP)';
+    case 'podman with CNI':
+      return podmanVersion() === 4 ? undefined : 'podman 4 is not installed; later ones have no CNI';
     default:
       return kernelHas(feature) ? undefined : `this kernel has no ${feature}`;
   }
