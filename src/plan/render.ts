@@ -90,7 +90,8 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
 function renderRoute(r: RouteState): string {
   return words(
     r.prefix,
-    r.encapDst && `encap ip6 dst ${r.encapDst}`,
+    // without a hop limit of its own the outer header takes that of the packet inside, and a traceroute would end on the way
+    r.encapDst && `encap ip6 dst ${r.encapDst} hoplimit 64`,
     r.via && `via ${r.via}`,
     r.dev && `dev ${r.dev}`,
     r.protocol && `proto ${r.protocol}`,
