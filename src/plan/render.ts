@@ -50,9 +50,8 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
         'nolearning',
       );
     case 'ipip':
-    case 'sit':
       // a fixed TTL, since that of the packet inside would leave `don't fragment` off, and with it the discovery of a smaller MTU
-      return words(head, 'type', make.kind, 'local', make.local, 'ttl 64');
+      return words(head, 'type ipip local', make.local, 'ttl 64');
     case 'ip6tnl':
       return words(head, 'type ip6tnl', make.external && 'external');
     case 'wireguard':
