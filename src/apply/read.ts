@@ -43,8 +43,7 @@ function kindOf(info: JsonObject, below: string): LinkKind {
         device: text(data['link']),
       });
     case 'ipip':
-    case 'sit':
-      return { kind: info['info_kind'], local: text(data['local']) ?? '' };
+      return { kind: 'ipip', local: text(data['local']) ?? '' };
     case 'ip6tnl':
       return { kind: 'ip6tnl', external: data['external'] === true };
     case 'wireguard':

@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import { type Stats, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { CommandError, type CommandReason } from '../errors.ts';
 
 export interface ExecOptions {
@@ -106,8 +106,10 @@ const packages: Readonly<Record<string, string>> = {
   wg: 'wireguard-tools',
 };
 
-const notInstalled = (name: string): string =>
-  `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
+function notInstalled(file: string): string {
+  const name = basename(file);
+  return `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
+}
 
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();

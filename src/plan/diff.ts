@@ -98,7 +98,7 @@ function needsRemake(actual: LinkState, wanted: LinkState): boolean {
   if (a.kind === 'vxlan' && w.kind === 'vxlan') {
     return differs(a, w, ['id', 'port', 'local', 'device']);
   }
-  if ((a.kind === 'ipip' && w.kind === 'ipip') || (a.kind === 'sit' && w.kind === 'sit')) return a.local !== w.local;
+  if (a.kind === 'ipip' && w.kind === 'ipip') return a.local !== w.local;
   if (a.kind === 'ip6tnl' && w.kind === 'ip6tnl') return a.external !== w.external;
   return a.kind !== w.kind;
 }

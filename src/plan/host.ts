@@ -10,8 +10,8 @@ export type LinkKind =
   | { kind: 'veth'; peer?: VethPeer }
   | { kind: 'ifb' }
   | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
-  /** IPv4, or IPv6 (sit), in IPv4 from `local` to whomever a route names. */
-  | { kind: 'ipip' | 'sit'; local: string }
+  /** IPv4 in IPv4 from `local` to whomever a route names. */
+  | { kind: 'ipip'; local: string }
   /** Either family in IPv6; `external`: where to, every route says by itself. */
   | { kind: 'ip6tnl'; external: boolean }
   | { kind: 'wireguard' }

@@ -59,9 +59,8 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
         'nolearning',
       );
     case 'ipip':
-    case 'sit':
       // a fixed TTL, since that of the packet inside would leave `don't fragment` off, and with it the discovery of a smaller MTU
-      return words(head, 'type', make.kind, 'local', make.local, 'ttl 64');
+      return words(head, 'type ipip local', make.local, 'ttl 64');
     case 'ip6tnl':
       return words(head, 'type ip6tnl', make.external && 'external');
     case 'wireguard':
@@ -109,7 +108,8 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
 function renderRoute(r: RouteState): string {
   return words(
     r.prefix,
-    r.encapDst && `encap ip6 dst ${r.encapDst}`,
+    // without a hop limit of its own the outer header takes that of the packet inside, and a traceroute would end on the way
+    r.encapDst && `encap ip6 dst ${r.encapDst} hoplimit 64`,
     r.via && `via ${r.via}`,
     r.dev && `dev ${r.dev}`,
     r.protocol && `proto ${r.protocol}`,

@@ -21,7 +21,6 @@ const probes = {
   'bridge VLAN filtering': 'link add name br0 type bridge vlan_filtering 1',
   dummy: 'link add name d0 type dummy',
   ipip: 'link add name t0 type ipip local 127.0.0.1 ttl 64',
-  sit: 'link add name t0 type sit local 127.0.0.1 ttl 64',
   ip6tnl: 'link add name t0 type ip6tnl external',
   wireguard: 'link add name t0 type wireguard',
   macvlan: 'link add name d0 link v0 type macvlan',
