@@ -11,6 +11,8 @@ const families = [4, 6] as const;
 const gateway = { 4: '10.1.2.1', 6: 'fd00:1:2::1' };
 const mbit = 1_000_000;
 const rate = 20 * mbit;
+/** A machine that is busy elsewhere for longer than the bucket lasts measures too little: then it is measured anew. */
+const again = { retry: 2, timeout: 180_000 };
 
 const shaped = (host: Host, bandwidth: object, keys: object = {}): Chained => {
   const pod = new Chained(host, { type: 'bandwidth', runtimeConfig: { bandwidth }, ...keys });
@@ -38,7 +40,7 @@ async function expectRates(host: Host, bandwidth: object): Promise<void> {
   for (const bits of measured) expectRate(bits);
 }
 
-it('the rate is what was asked for, with a burst of a tenth of a second', async ({ host }) => {
+it('the rate is what was asked for, with a burst of a tenth of a second', again, async ({ host }) => {
   await expectRates(host, {
     ingressRate: rate,
     ingressBurst: rate / 10,
@@ -47,15 +49,15 @@ it('the rate is what was asked for, with a burst of a tenth of a second', async 
   });
 });
 
-itOurs('and without a burst', async ({ host }) => {
+itOurs('and without a burst', again, async ({ host }) => {
   await expectRates(host, { ingressRate: rate, egressRate: rate });
 });
 
-itOurs('and with a burst smaller than a packet', async ({ host }) => {
+itOurs('and with a burst smaller than a packet', again, async ({ host }) => {
   await expectRates(host, { ingressRate: rate, ingressBurst: 8, egressRate: rate, egressBurst: 8 });
 });
 
-itOurs('and with the burst that runtimes fill in for none', async ({ host }) => {
+itOurs('and with the burst that runtimes fill in for none', again, async ({ host }) => {
   const [kubelet, containerd] = [2 ** 31 - 1, 2 ** 32 - 1];
   await expectRates(host, { ingressRate: rate, ingressBurst: kubelet, egressRate: rate, egressBurst: containerd });
 });
@@ -90,7 +92,7 @@ itOurs(
   120_000,
 );
 
-itOurs('shaped subnets alone are held back', async ({ host }) => {
+itOurs('shaped subnets alone are held back', again, async ({ host }) => {
   host.exec('ip addr add 10.7.0.1/32 dev lo');
   const pod = shaped(host, { ingressRate: rate, egressRate: rate, shapedSubnets: ['10.7.0.0/16'] });
   expectRate(await throughput(pod.netns, host.netns, '10.7.0.1'));
@@ -98,7 +100,7 @@ itOurs('shaped subnets alone are held back', async ({ host }) => {
   for (const family of families) expect(await fromPod(host, pod, family, 1)).toBeGreaterThan(10 * rate);
 });
 
-itOurs('a container that may change links cannot take it away', async ({ host }) => {
+itOurs('a container that may change links cannot take it away', again, async ({ host }) => {
   const pod = shaped(host, { ingressRate: rate, egressRate: rate });
   for (const line of [
     'tc qdisc replace dev eth0 root pfifo',

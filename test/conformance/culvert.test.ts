@@ -11,6 +11,8 @@ import { throughput } from '../support/throughput.ts';
 
 const it = base.skipIf(!ours);
 const rate = 20_000_000;
+/** A machine that is busy elsewhere measures too little: then it is measured anew. */
+const again = { retry: 2, timeout: 180_000 };
 const web = { hostPort: 8080, containerPort: 80, protocol: 'tcp' };
 const dns = { hostPort: 5353, containerPort: 80, protocol: 'udp' };
 const everything = {
@@ -47,32 +49,34 @@ describe.each(['ptp', 'bridge'] as const)('attach: %s', (attach: Attach) => {
     }
   });
 
-  it('holds traffic to the rate, to the pod and from it, by both families, but for unshaped subnets', async ({
-    host,
-  }) => {
-    host.exec('ip addr add 10.7.0.1/32 dev lo');
-    host.exec('ip addr add fd07::1/128 dev lo');
-    for (const address of ['10.8.0.1/32', 'fd08::1/128']) host.exec(`ip addr add ${address} dev lo`);
-    const make = culvertNode(host, attach);
-    const pods = [1, 2, 3, 4].map(() => {
-      const pod = make({ bandwidth: everything.bandwidth });
-      const [v4, v6] = pod.add().ips!.map((ip) => ip.address.split('/')[0]!);
-      return { netns: pod.netns, v4: v4!, v6: v6! };
-    });
-    const [a, b, c, d] = pods as [(typeof pods)[0], (typeof pods)[0], (typeof pods)[0], (typeof pods)[0]];
-    const measured = await Promise.all([
-      throughput(host.netns, a.netns, a.v4),
-      throughput(host.netns, b.netns, b.v6),
-      throughput(c.netns, host.netns, '10.8.0.1'),
-      throughput(d.netns, host.netns, 'fd08::1'),
-    ]);
-    for (const bits of measured) {
-      expect(bits / rate).toBeGreaterThan(0.95);
-      expect(bits / rate).toBeLessThan(1.05);
-    }
-    expect(await throughput(a.netns, host.netns, '10.7.0.1', 1)).toBeGreaterThan(5 * rate);
-    expect(await throughput(host.netns, a.netns, `${a.v6} -B fd07::1`, 1)).toBeGreaterThan(5 * rate);
-  });
+  it(
+    'holds traffic to the rate, to the pod and from it, by both families, but for unshaped subnets',
+    again,
+    async ({ host }) => {
+      host.exec('ip addr add 10.7.0.1/32 dev lo');
+      host.exec('ip addr add fd07::1/128 dev lo');
+      for (const address of ['10.8.0.1/32', 'fd08::1/128']) host.exec(`ip addr add ${address} dev lo`);
+      const make = culvertNode(host, attach);
+      const pods = [1, 2, 3, 4].map(() => {
+        const pod = make({ bandwidth: everything.bandwidth });
+        const [v4, v6] = pod.add().ips!.map((ip) => ip.address.split('/')[0]!);
+        return { netns: pod.netns, v4: v4!, v6: v6! };
+      });
+      const [a, b, c, d] = pods as [(typeof pods)[0], (typeof pods)[0], (typeof pods)[0], (typeof pods)[0]];
+      const measured = await Promise.all([
+        throughput(host.netns, a.netns, a.v4),
+        throughput(host.netns, b.netns, b.v6),
+        throughput(c.netns, host.netns, '10.8.0.1'),
+        throughput(d.netns, host.netns, 'fd08::1'),
+      ]);
+      for (const bits of measured) {
+        expect(bits / rate).toBeGreaterThan(0.95);
+        expect(bits / rate).toBeLessThan(1.05);
+      }
+      expect(await throughput(a.netns, host.netns, '10.7.0.1', 1)).toBeGreaterThan(5 * rate);
+      expect(await throughput(host.netns, a.netns, `${a.v6} -B fd07::1`, 1)).toBeGreaterThan(5 * rate);
+    },
+  );
 
   it('CHECK finds all of it, and DEL leaves nothing', ({ host }) => {
     const pod = culvertNode(host, attach)(everything);

@@ -28,12 +28,16 @@ function traced(pod: Pod, command: string, conf: unknown = pod.conf): { programs
   ];
   const stdout = pod.host.exec([...wrapper, 'env', ...environment, plugin].join(' '), JSON.stringify(conf));
   expect(stdout === '' || JSON.parse(stdout)).toBeTruthy();
+  // a line that another process's came between is finished further down
   const lines = readFileSync(log, 'utf8').split('\n');
-  const executed = lines
-    .filter((l) => l.includes('execve(') && / = 0$/.test(l))
-    .map((l) => l.match(/execve\("([^"]*)"/)![1]!);
-  const pids = new Set(lines.filter((l) => l.includes('execve(') && / = 0$/.test(l)).map((l) => l.split(' ')[0]));
-  return { programs: executed.slice(2), children: pids.size - 1 };
+  const begun = new Map<string, string>();
+  const executed = lines.flatMap((line) => {
+    const [, pid = '', file] = /^(\d+) +(?:execve\("([^"]*)"|<\.\.\. execve resumed>)/.exec(line) ?? [];
+    if (file) begun.set(pid, file);
+    return / = 0$/.test(line) && pid ? [{ pid, file: begun.get(pid) ?? '' }] : [];
+  });
+  const pids = new Set(executed.map((e) => e.pid));
+  return { programs: executed.slice(2).map((e) => e.file), children: pids.size - 1 };
 }
 
 const keys = { isDefaultGateway: true, ipMasq: true };
