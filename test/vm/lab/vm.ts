@@ -24,7 +24,7 @@ export interface VmOptions {
 }
 
 /** Far more than a machine takes: others may be busy on the same processors. */
-const bootTimeoutMs = 90_000;
+const bootTimeoutMs = 180_000;
 
 const kernelArguments =
   'console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off random.trust_cpu=on net.ifnames=0';
