@@ -65,7 +65,7 @@ function script({ layer, files, names }: InsideRun): string {
     'mkdir -p /work && cd /work',
     'for part in /project/*; do ln -s "$part" .; done',
     'ln -s /modules/node_modules .',
-    `export CULVERT_TALLY=/run/tally CULVERT_LAYER=${quoted(`${layer} in a VM`)} CI=1`,
+    `export CULVERT_TALLY=/run/tally CULVERT_LAYER=${quoted(process.env['CULVERT_LAYER'] ?? 'in a VM')} CI=1`,
     // the native loader: no bundle of the configuration is written beside it
     `vitest run --configLoader native --config test/vitest.${layer}.ts ${only} ${files.map(quoted).join(' ')} 2>&1`,
   ].join('\n');
