@@ -114,6 +114,8 @@ async function make(dir: string, closure: readonly string[]): Promise<void> {
   for (const [name, target] of Object.entries(alternatives)) symlinkSync(target, join(tree, 'usr/sbin', name));
   for (const name of ['dev', 'proc', 'sys', 'run', 'tmp', 'project', 'modules'])
     mkdirSync(join(tree, name), { recursive: true });
+  // a first process that takes in the orphans of all others
+  writeFileSync(join(tree, 'etc/inittab'), '::once:/bin/dash /run/control/agent\n');
   writeFileSync(join(tree, 'etc/hosts'), '127.0.0.1 localhost\n::1 localhost\n');
   writeFileSync(
     join(tree, 'etc/passwd'),

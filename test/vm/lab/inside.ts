@@ -3,13 +3,13 @@
  * cases that need of the kernel what the host's may lack.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../../../src/command.ts';
 import type { Tally } from '../../support/tally.ts';
 import { ensureBase } from './base.ts';
 import { modulesDrive, projectDrive } from './drives.ts';
+import { scratchDir } from './scratch.ts';
 import { Vm } from './vm.ts';
 
 export interface InsideRun {
@@ -74,7 +74,7 @@ function script({ layer, files, names }: InsideRun): string {
 /** Runs tests of one layer in a machine of their own. */
 export async function runInside(run: InsideRun): Promise<InsideResult> {
   const [base, project, modules] = [await ensureBase(), await projectDrive(), await modulesDrive()];
-  const dir = mkdtempSync(join(tmpdir(), 'culvert-vm-'));
+  const dir = scratchDir();
   const vm = await Vm.boot({
     name: run.layer,
     dir,

@@ -1,7 +1,6 @@
 /** A topology (the same document that `culvert lab up` takes) with a machine of its own for every node. */
 
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { clusterYaml } from '../../../src/lab/agents.ts';
 import { type AgentSettings, decodeTopology, type Node, type Topology } from '../../../src/lab/topology.ts';
@@ -11,6 +10,7 @@ import { Capture } from './capture.ts';
 import { projectDrive } from './drives.ts';
 import { makeDisk } from './image.ts';
 import { LabNode } from './node.ts';
+import { scratchDir } from './scratch.ts';
 import { Segments } from './segments.ts';
 import { Vm } from './vm.ts';
 
@@ -36,7 +36,7 @@ export class VmLab {
   static async up(document: unknown): Promise<VmLab> {
     const [base, project] = [await ensureBase(), await projectDrive()];
     const topology = decodeTopology(document);
-    const dir = mkdtempSync(join(tmpdir(), 'culvert-vm-'));
+    const dir = scratchDir();
     const lab = new VmLab(topology, dir, await Segments.create(topology));
     try {
       lab.nodes.push(...(await Promise.all(topology.nodes.map((node) => lab.#boot(node, base, project)))));

@@ -95,7 +95,7 @@ export class LabNode {
   }
 
   /** Pings from a pod, one address after the other at the same time; answers those that did not answer within the seconds. */
-  async unreachable(pod: string, addresses: readonly string[], seconds = 10): Promise<string[]> {
+  async unreachable(pod: string, addresses: readonly string[], seconds = 30): Promise<string[]> {
     const script = addresses
       .map((a) => `{ ip netns exec ${pod} ping -nqc1 -w${seconds} -i0.5 ${a} >/dev/null || echo ${a}; } &`)
       .join('\n');
