@@ -4,7 +4,6 @@
  */
 
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { UsageError } from '../../../src/command.ts';
 import type { Tally } from '../../support/tally.ts';
 import { ensureBase } from './base.ts';
