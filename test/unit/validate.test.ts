@@ -143,7 +143,7 @@ const mistakes: [what: string, document: unknown, expected: [string, string, Reg
       [
         'problem',
         'plugins[0].capabilities.portMappings',
-        /"bridge" does not take, want it at a plugin that does: "portmap"/,
+        /"bridge" does not take, want it at a plugin that does: "culvert", "portmap"/,
       ],
     ],
   ],
