@@ -16,6 +16,7 @@ import { driftError } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
 import { isObject } from '../src/decode.ts';
+import { linkNames } from '../src/kernel/ifaddrs.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Bandwidth, directions, isShaped, planBandwidth } from '../src/plan/bandwidth.ts';
 import { diff } from '../src/plan/diff.ts';
@@ -75,7 +76,8 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const { kernel } = machine;
   const host = hostEndLeft(request, previousOf(request, machine), kernel);
   // of a container that the reference plugin shaped
-  const foreign = [referenceIfb(request)].filter((name) => kernel.hasLink(name));
+  const others = linkNames().filter((name) => /^bwp[0-9a-f]{12}$/.test(name));
+  const foreign = others.length > 0 ? others.filter((name) => name === referenceIfb(request)) : [];
   await settle([removeShaping(kernel, shapedLinks(request, host), wasAsked(request)), removeIfbs(kernel, foreign)]);
 }
 

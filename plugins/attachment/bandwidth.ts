@@ -1,6 +1,6 @@
 /** Shaping of an attachment, whichever plugin was asked for it. */
 
-import { createHash } from 'node:crypto';
+import { referenceHash } from '../../src/apply/other-suite.ts';
 import type { Request } from '../../src/cni/types.ts';
 import { attachmentLabel, hostMac, ifbName } from '../../src/net/name.ts';
 import type { ShapedLinks } from '../../src/plan/bandwidth.ts';
@@ -15,4 +15,4 @@ export function shapedLinks(request: Request, host: string, mtu?: number): Shape
 
 /** The ifb that the reference plugin has for a container, whatever its interface. */
 export const referenceIfb = ({ name, containerId }: Request): string =>
-  `bwp${createHash('sha512').update(`${name}${containerId}`).digest('hex')}`.slice(0, 15);
+  `bwp${referenceHash(`${name}${containerId}`)}`.slice(0, 15);

@@ -1,7 +1,7 @@
 /** Names: what the kernel and the CNI specification allow, and short names made from long ones. */
 
-import { createHash } from 'node:crypto';
 import { macFrom } from './mac.ts';
+import { sha256 } from './sha256.ts';
 
 /** IFNAMSIZ less the closing zero, linux/if.h. */
 export const maxInterfaceName = 15;
@@ -24,8 +24,7 @@ export function isInterfaceName(name: string): boolean {
 }
 
 /** The first `length` hexadecimal digits of the seed's SHA-256. */
-export const hash = (seed: string, length: number): string =>
-  createHash('sha256').update(seed).digest('hex').slice(0, length);
+export const hash = (seed: string, length: number): string => sha256(seed).slice(0, length);
 
 /** What a lease, a link or an nft element belongs to. CNI calls it an attachment: (container id, interface name) in a network. */
 export interface AttachmentId {
