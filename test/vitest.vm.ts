@@ -6,7 +6,7 @@ export default defineConfig({
     include: ['test/vm/**/*.test.ts'],
     fileParallelism: false,
     testTimeout: 180_000,
-    hookTimeout: 300_000,
+    hookTimeout: 600_000,
     reporters: ['verbose', './test/support/tally.ts'],
   },
 });

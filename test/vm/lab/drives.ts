@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { cacheDir, cached, digest } from './cache.ts';
@@ -62,6 +63,7 @@ export async function projectDrive(): Promise<string> {
   try {
     for (const part of parts)
       cpSync(join(checkout, part), join(tree, part), { recursive: true, verbatimSymlinks: true });
+    symlinkSync('/modules/node_modules', join(tree, 'node_modules')); // where the other drive is
     await makeImage(tree, `${tree}.next`);
     renameSync(`${tree}.next`, file); // machines that run keep the one they opened
   } finally {

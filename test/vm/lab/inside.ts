@@ -57,15 +57,12 @@ const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 const pattern = (names: readonly string[]): string =>
   `^ ?(${names.map((name) => name.replaceAll(' > ', ' ').replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})$`;
 
-/** The checkout where tests may write beside it; its parts come from one drive, node_modules from another. */
 function script({ layer, files, names }: InsideRun): string {
   const only = names ? `-t ${quoted(pattern(names))}` : '';
   return [
-    'mkdir -p /work && cd /work',
-    'for part in /project/*; do ln -s "$part" .; done',
-    'ln -s /modules/node_modules .',
+    'cd /project',
     `export CULVERT_TALLY=/run/tally CULVERT_LAYER=${quoted(process.env['CULVERT_LAYER'] ?? 'in a VM')} CI=1`,
-    // the native loader: no bundle of the configuration is written beside it
+    // the native loader: no bundle of the configuration is written beside it, where nothing can be written
     `vitest run --configLoader native --config test/vitest.${layer}.ts ${only} ${files.map(quoted).join(' ')} 2>&1`,
   ].join('\n');
 }
