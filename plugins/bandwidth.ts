@@ -39,6 +39,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`bandwidth: ${note}`);
   const previous = requirePrevResult(request);
   if (!isShaped(bandwidth)) return previous;
+  kernel.standBy(['ip', 'tc']);
   const { on, links, objects } = await planFor(request, bandwidth, previous, machine);
   await using undo = new UndoStack(machine);
   const changes = diff(emptyState(), mergeStates({ links }));

@@ -43,7 +43,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const { kernel } = machine;
   const pair = pairOf(request, conf);
   // the first ADD of a bridge asks more of ip than one batch
-  if (runningLink(conf.bridge)) standBy(request, kernel, conf);
+  if (runningLink(conf.bridge)) standBy(request, kernel, conf.ipMasq ? ['nft -f'] : []);
   await using undo = new UndoStack(machine);
 
   let { dns } = conf;
@@ -104,7 +104,7 @@ const masquerade = (request: Request, conf: BridgeConf, { ips }: Given, kernel: 
     ips.map((ip) => ip.address),
     kernel,
     undo,
-    () => runningLink(conf.bridge) === undefined,
+    runningLink(conf.bridge) === undefined,
   );
 
 async function guard(port: GuardedPort, kernel: Kernel, undo: UndoStack): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * culvert: the one plugin a cluster needs. The agent has written what this node is (node.json: podCIDRs, MTU, way of attaching);
- * ADD leases an address out of the podCIDRs and attaches the pod with two child processes, one more for host ports and one for
- * shaping, which run beside the second. It works from that file with the agent down; masquerade and the paths to other nodes are
+ * ADD leases an address out of the podCIDRs and attaches the pod with three child processes, one more for host ports and one for
+ * shaping, all started at once. It works from that file with the agent down; masquerade and the paths to other nodes are
  * the agent's.
  */
 
@@ -28,6 +28,7 @@ import { attachmentMark, hostVethName, labelKeeper } from '../src/net/name.ts';
 import { formatPrefix } from '../src/net/prefix.ts';
 import { formatRangeSet, rangeOf } from '../src/net/range.ts';
 import { planForwarding } from '../src/plan/attachment.ts';
+import { isShaped } from '../src/plan/bandwidth.ts';
 import { gatewayPrefixes } from '../src/plan/bridge.ts';
 import { diff } from '../src/plan/diff.ts';
 import { emptyState, type LinkState, mergeStates } from '../src/plan/host.ts';
@@ -72,7 +73,10 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`culvert: ${note}`);
   requireNetns(request);
   const node = readNode(conf.nodeFile);
-  if (node.attach === 'ptp' || runningLink(node.bridge)) standBy(request, kernel, { ipMasq: false });
+  if (node.attach === 'ptp' || runningLink(node.bridge)) {
+    const ports = conf.mappings.length > 0 ? (['nft -f'] as const) : [];
+    standBy(request, kernel, [...ports, ...(isShaped(conf.bandwidth) ? (['tc'] as const) : [])]);
+  }
   await using undo = new UndoStack(machine);
 
   const leased = lease(request, node, conf, undo);
@@ -149,8 +153,10 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const { kernel } = machine;
   const id = idOf(request);
   const host = hostVethName(id);
+  const hasPorts = mayHavePorts(request, kernel, host);
+  if (hasPorts) kernel.standBy(['nft -i', 'ip']);
   await settle([
-    mayHavePorts(request, kernel, host) ? removePortmap(machine, attachmentMark(id)) : undefined,
+    hasPorts ? removePortmap(machine, attachmentMark(id)) : undefined,
     removeVeth(kernel, host, request.netns, request.ifname),
     removeIfbs(kernel, ifbsOf(kernel, shapedLinks(request, host))),
   ]);

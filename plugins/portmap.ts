@@ -10,6 +10,7 @@ import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
+import { isObject } from '../src/decode.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, formatAddress } from '../src/net/address.ts';
@@ -40,8 +41,12 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 }
 
 /** By the mark alone: neither the mappings nor the result need be known any more. */
-const del = (request: Request, machine: Machine): Promise<void> =>
-  removePortmap(machine, attachmentMark(idOf(request)));
+async function del(request: Request, machine: Machine): Promise<void> {
+  const runtime = request.conf['runtimeConfig'];
+  const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
+  if (Array.isArray(mappings) && mappings.length > 0) machine.kernel.standBy(['nft -i']);
+  await removePortmap(machine, attachmentMark(idOf(request)));
+}
 
 async function check(request: Request, { kernel }: Machine): Promise<void> {
   const conf = decodePortmapConf(request);

@@ -15,6 +15,7 @@ import { linkNames } from '../src/kernel/ifaddrs.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { attachmentLabel, hostMac, hostVethName, podMac } from '../src/net/name.ts';
+import type { Prefix } from '../src/net/prefix.ts';
 import { planForwarding, planVeth, type VethPair } from '../src/plan/attachment.ts';
 import { beginMasquerade } from './attachment/masquerade.ts';
 import { collect, removeAttachment } from './attachment/remove.ts';
@@ -42,7 +43,9 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`ptp: ${note}`);
   requireNetns(request);
   const { kernel } = machine;
-  standBy(request, kernel, conf);
+  // a host without any pair has no container yet
+  const isFirst = !linkNames().some((name) => name.startsWith('veth'));
+  standBy(request, kernel, conf.ipMasq ? ['nft -f'] : []);
   await using undo = new UndoStack(machine);
 
   const answer = await obtainAddresses(conf.ipamType, request, machine, undo);
@@ -50,7 +53,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const pair = pairOf(request, conf);
   await settle([
     connect(request, pair, ips, answer, kernel, undo),
-    conf.ipMasq ? masquerade(request, ips, kernel, undo) : undefined,
+    conf.ipMasq ? beginMasquerade(request, addressesOf(ips), kernel, undo, isFirst) : undefined,
   ]);
   undo.commit();
   return {
@@ -78,15 +81,7 @@ async function connect(
   await applyPod(request, podShare(request.ifname, ips, routes), kernel, kernelRoutes(request.ifname, ips));
 }
 
-/** A host without any pair has no container yet. */
-const masquerade = (request: Request, ips: readonly IpConfig[], kernel: Kernel, undo: UndoStack) =>
-  beginMasquerade(
-    request,
-    ips.map((ip) => ip.address),
-    kernel,
-    undo,
-    () => !linkNames().some((name) => name.startsWith('veth')),
-  );
+const addressesOf = (ips: readonly IpConfig[]): Prefix[] => ips.map((ip) => ip.address);
 
 async function status(request: Request, machine: Machine): Promise<void> {
   await forward(decodePtpConf(request).ipamType, request, machine);

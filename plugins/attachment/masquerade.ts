@@ -22,13 +22,13 @@ export async function beginMasquerade(
   prefixes: readonly Prefix[],
   kernel: Kernel,
   undo: UndoStack,
-  isFirst: () => boolean,
+  isFirst: boolean,
 ): Promise<void> {
   if (prefixes.length === 0) return;
   const id = idOf(request);
   const addresses = prefixes.map((p) => p.address);
   undo.push(() => removeMasquerade(kernel, addresses, attachmentMark(id)));
-  await addMasquerade(kernel, prefixes, attachmentLabel(id), isFirst());
+  await addMasquerade(kernel, prefixes, attachmentLabel(id), isFirst);
 }
 
 /** The addresses the attachment had: what the runtime remembers, else what the container's link has. */

@@ -8,6 +8,7 @@ import type { Request, Result } from '../../src/cni/types.ts';
 import { CniError } from '../../src/errors.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { Machine } from '../../src/kernel/machine.ts';
+import type { StandbyName } from '../../src/kernel/standby.ts';
 import type { AttachmentId } from '../../src/net/name.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { emptyState, type LinkState, mergeStates, type NamespaceState } from '../../src/plan/host.ts';
@@ -19,8 +20,8 @@ export const idOf = (r: Request): AttachmentId => ({ network: r.name, containerI
 export const hasFlag = (request: Request, key: string): boolean => request.conf[key] === true;
 
 /** The programs of an ADD start now and wait for their orders, while the addresses are being found. */
-export const standBy = (request: Request, kernel: Kernel, { ipMasq }: { ipMasq: boolean }): void =>
-  kernel.standBy(['ip', 'container', ...(ipMasq ? (['nft -f'] as const) : [])], request.netns);
+export const standBy = (request: Request, kernel: Kernel, more: readonly StandbyName[]): void =>
+  kernel.standBy(['ip', 'container', ...more], request.netns);
 
 /** ADD of the IPAM plugin, to be undone with the rest. Throws CniError 7 when it answers without an address. */
 export async function obtainAddresses(

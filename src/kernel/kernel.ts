@@ -21,7 +21,7 @@ export interface Sysctl {
 export interface Kernel {
   /**
    * A verb says what it is going to need, at most once and each at most once: these programs are started now, and the first `ip`
-   * here (`ip`, `deleteLink`), `ip` in that namespace, `nft` and `nftDelete` find theirs running.
+   * here (`ip`, `deleteLink`), `ip` in that namespace, `tc`, `nft` and `nftDelete` find theirs running.
    */
   standBy(names: readonly StandbyName[], netns?: string): void;
   /**
@@ -185,8 +185,10 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
       return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
     },
     async tc(lines, all) {
-      const options = all ? ['-force', '-batch'] : ['-batch'];
-      if (lines.length > 0) await exec(['tc', ...options, '-'], { stdin: batch(lines) });
+      if (lines.length === 0) return;
+      const orders = all ? undefined : take('tc');
+      await (orders?.(batch(lines)) ??
+        exec(['tc', ...(all ? ['-force'] : []), '-batch', '-'], { stdin: batch(lines) }));
     },
     showTc: (args) => exec(['tc', ...args]),
     async nft(script, netns) {

@@ -11,8 +11,8 @@ import { isAbsolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { failure, programFile } from './exec.ts';
 
-/** `ip`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -i`: answers before it ends. */
-export type StandbyName = 'ip' | 'container' | 'nft -f' | 'nft -i';
+/** `ip`, `tc`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -i`: answers before it ends. */
+export type StandbyName = 'ip' | 'tc' | 'container' | 'nft -f' | 'nft -i';
 
 export interface Standby {
   orders: Map<StandbyName, Orders>;
@@ -38,6 +38,7 @@ exec "$@"`;
 
 const commands: Record<StandbyName, string> = {
   ip: '"$ip" -batch -',
+  tc: '"$tc" -batch -',
   container: '"$nsenter" "--net=$netns" -- /bin/sh -c "$enter" sh "$ip" -batch -',
   'nft -f': '"$nft" -f -',
   'nft -i': '"$nft" -i',
@@ -49,14 +50,14 @@ const commands: Record<StandbyName, string> = {
  */
 function script(names: readonly StandbyName[]): string {
   const starts = names.map((name, i) => `${commands[name]} <&${i + 3} >&${i + 3} 2>&${i + 3} &\np${i + 3}=$!`);
-  return `ip=$1 nft=$2 nsenter=$3 netns=$4 enter=$5
+  return `ip=$1 nft=$2 tc=$3 nsenter=$4 netns=$5 enter=$6
 ${starts.join('\n')}
 while read -r fd; do eval "wait \\$p$fd"; echo "exit $?" >&"$fd"; done`;
 }
 
 /** Starts the programs; one that could not be started is not among the answer. `netns` is the container's, by path. */
 export function standBy(names: readonly StandbyName[], netns: string, onCommand: (line: string) => void): Standby {
-  const files = ['ip', 'nft', 'nsenter'].map(programFile);
+  const files = ['ip', 'nft', 'tc', 'nsenter'].map(programFile);
   // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
   if (!files.every(isAbsolute)) return { orders: new Map(), dismiss: () => {} };
   const child = spawn('/bin/sh', ['-c', script(names), 'sh', ...files, netns, enter], {
