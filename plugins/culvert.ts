@@ -10,6 +10,7 @@ import { addShaping, ifbsOf, removeIfbs, shapingProblems } from '../src/apply/ba
 import { withBridge } from '../src/apply/bridge.ts';
 import { differences, pairProblems, readAll } from '../src/apply/check.ts';
 import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
+import { addressesOf } from '../src/apply/read.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
@@ -25,7 +26,7 @@ import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { equalAddress, formatAddress } from '../src/net/address.ts';
 import { attachmentMark, hostVethName, labelKeeper } from '../src/net/name.ts';
-import { formatPrefix } from '../src/net/prefix.ts';
+import { formatPrefix, parsePrefix } from '../src/net/prefix.ts';
 import { formatRangeSet, rangeOf } from '../src/net/range.ts';
 import { planForwarding } from '../src/plan/attachment.ts';
 import { isShaped } from '../src/plan/bandwidth.ts';
@@ -123,13 +124,32 @@ async function forwardPorts(
 /** Makes the host's end; with `attach: bridge` the bridge as well, which is answered. */
 async function attachHost(kernel: Kernel, node: Node, attachment: Attachment, undo: UndoStack) {
   if (node.attach === 'ptp') {
-    undo.push(await addVeth(kernel, attachment.onHost));
+    const pair = addVeth(kernel, attachment.onHost).catch(async (error: unknown) => {
+      await requireAddresses(kernel, node); // ip's own words for it name neither the address nor the agent
+      throw error;
+    });
+    undo.push(await pair);
     return undefined;
   }
   return withBridge(kernel, bridgeNeed(node, attachment), async ({ mac, changes }) => {
     undo.push(await addVeth(kernel, attachment.onHost, { before: changes }));
     return { name: node.bridge, mac };
   });
+}
+
+/** Throws CniError 50 when the host has not got an address that it had: routes to pods name it as their source. */
+async function requireAddresses(kernel: Kernel, { attach, addresses, podCIDRs }: Node): Promise<void> {
+  const sources = addresses.filter((a) => podCIDRs.some((p) => p.address.family === a.family));
+  if (attach !== 'ptp' || sources.length === 0) return;
+  const [shown = []] = await kernel.show(['addr show']);
+  const held = addressesOf(shown).flatMap((a) => parsePrefix(a.address)?.address ?? []);
+  const gone = sources.filter((a) => !held.some((h) => equalAddress(h, a))).map(formatAddress);
+  if (gone.length === 0) return;
+  throw new CniError(
+    code.notAvailable,
+    `this node is not ready for pods: no link of the host has the node's ${gone.join(' and ')}`,
+    'the agent writes the node file anew when it knows of other addresses: is "culvert agent" running, and what does its log say?',
+  );
 }
 
 const bridgeNeed = (node: Node, { ips }: Attachment) => ({
@@ -215,8 +235,9 @@ async function gc(request: Request, machine: Machine): Promise<void> {
   new Leases(leaseDir(nodeFileOf(request)), request.name).sweep((o) => keys.has(`${o.containerId}\0${o.ifname}`));
 }
 
-async function status(request: Request): Promise<void> {
+async function status(request: Request, { kernel }: Machine): Promise<void> {
   const node = readNode(decodeCulvertConf(request).nodeFile);
+  await requireAddresses(kernel, node);
   const sets = podRanges(node);
   const usage = new Leases(node.dataDir, request.name).usage(sets);
   const full = usage.findIndex((u) => u.taken >= u.size);

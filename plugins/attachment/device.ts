@@ -83,6 +83,7 @@ async function add<Conf extends DeviceConf>(device: Device<Conf>, request: Reque
   const conf = device.decode(request, notes);
   for (const note of notes) machine.warn(`${device.name}: ${note}`);
   requireNetns(request);
+  if (conf.ipamType) openIpam(conf.ipamType, request, machine, ipamPlugins); // one that is not there is said before anything is made
   await using undo = new UndoStack(machine);
   // before its addresses: an IPAM plugin such as dhcp asks for them by way of the device
   const link = await device.attach(request, conf, machine, undo);

@@ -39,7 +39,8 @@ export async function removeShaping(
 ): Promise<void> {
   const ifbs = ifbsOf(kernel, links);
   const isTried = (wasAsked || ifbs.length > 0) && kernel.hasLink(links.host);
-  const lines = ['root', 'clsact'].map((place) => `qdisc delete dev ${links.host} ${place}`);
+  // by its place and not by its kind: the reference plugin's is an ingress
+  const lines = ['root', 'parent ffff:fff1'].map((place) => `qdisc delete dev ${links.host} ${place}`);
   await settle([isTried ? deleteQdiscs(kernel, lines) : undefined, removeIfbs(kernel, ifbs)]);
 }
 

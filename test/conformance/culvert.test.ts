@@ -123,6 +123,21 @@ it('a host port that is taken undoes all of the ADD', ({ host }) => {
   fine(first.check(result));
 });
 
+it.for(['198.51.100.1', '2001:db8:1::1'])(
+  'without the node’s %s on the host ADD and STATUS say so with code 50, and name the agent',
+  (address, { host }) => {
+    const pod = culvertNode(host)(everything);
+    host.exec(`ip addr del ${address} dev lo`);
+    for (const command of ['ADD', 'STATUS'] as const) {
+      const error = failureOf(pod.call(command));
+      expect(error.code).toBe(50);
+      expect(error.msg).toContain(`no link of the host has the node's ${address}`);
+      expect(error.details).toContain('culvert agent');
+    }
+    expect(remains(host)).toEqual([]);
+  },
+);
+
 it.for([
   ['portMappings', { portMappings: [{ ...web, hostPort: 0 }] }, 'runtimeConfig.portMappings[0].hostPort: got 0'],
   ['bandwidth', { bandwidth: { egressBurst: 8 } }, 'runtimeConfig.bandwidth.egressRate: got nothing'],

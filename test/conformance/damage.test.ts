@@ -35,9 +35,19 @@ const lists: Record<string, (host: Host) => Plugin[]> = {
     { type: 'firewall', ingressPolicy: 'same-bridge' },
     { type: 'tuning', mtu: 1400, dataDir: backups(host) },
   ],
-  'ptp and portmap': (host) => [{ type: 'ptp', ipMasq: true, ipam: hostLocal(host, dualStack) }, portmap],
-  'culvert and portmap, ptp': (host) => [{ type: 'culvert', nodeFile: nodeFile(host) }, portmap],
-  'culvert and portmap, bridge': (host) => [{ type: 'culvert', nodeFile: nodeFile(host) }, portmap],
+  'ptp, portmap and bandwidth': (host) => [
+    { type: 'ptp', ipMasq: true, ipam: hostLocal(host, dualStack) },
+    portmap,
+    { type: 'bandwidth', capabilities: { bandwidth: true } },
+  ],
+  'culvert, attach: ptp': (host) => [{ type: 'culvert', nodeFile: nodeFile(host) }],
+  'culvert, attach: bridge': (host) => [{ type: 'culvert', nodeFile: nodeFile(host) }],
+};
+
+/** What a runtime asks for; plugins that do not know of it leave it aside. */
+const runtimeConfig = {
+  portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'udp' }],
+  bandwidth: { ingressRate: 8_000_000, egressRate: 8_000_000, unshapedSubnets: ['10.7.0.0/16', 'fd07::/64'] },
 };
 
 /** What an administrator's slip leaves of a configuration: who is executed, and where files lie. */
@@ -57,6 +67,11 @@ const hostLink = ({ result }: Attached): string => result.interfaces!.find((i) =
 const damages: Record<string, (a: Attached) => void> = {
   'nft tables': ({ host }) => host.exec('nft flush ruleset'),
   leases: ({ host }) => rmSync(dataDir(host), { recursive: true }),
+  'tc qdiscs': ({ host, result }) => {
+    for (const { name } of result.interfaces!.filter((i) => !i.sandbox)) {
+      for (const qdisc of ['root', 'clsact']) host.try(`tc qdisc del dev ${name} ${qdisc}`);
+    }
+  },
   'host link': (a) => a.host.exec(`ip link del ${hostLink(a)}`),
   bridge: ({ host }) => host.try('ip link del br0'),
   namespace: ({ host, container }) => host.removePod(container.netns),
@@ -73,14 +88,16 @@ function writeNode(host: Host, attach: 'ptp' | 'bridge'): void {
 
 describe.each(Object.entries(lists))('DEL of %s', (name, plugins) => {
   const onBridge = name.includes('bridge');
-  const names = Object.keys(damages).filter((damage) => onBridge || damage !== 'bridge');
+  const isShaped = /bandwidth|culvert/.test(name);
+  const names = Object.keys(damages).filter(
+    (damage) => (onBridge || damage !== 'bridge') && (isShaped || damage !== 'tc qdiscs'),
+  );
 
   itOurs.for(subsets(names).map((subset) => [subset.join(', ') || 'nothing', subset] as const))(
     'without %s leaves nothing',
     async ([, subset], { host }) => {
       writeNode(host, onBridge ? 'bridge' : 'ptp');
       const runtime = new Runtime(host, plugins(host));
-      const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'udp' }] };
       const container: Container = { id: 'damaged', netns: host.pod(), runtimeConfig };
       const result = (await runtime.add(container))!;
       for (const damage of subset) damages[damage]!({ host, container, result });

@@ -57,12 +57,15 @@ describe('children of one execution', () => {
     expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
   });
 
-  itOurs('of ptp with host-local and masquerade: at most four on ADD, first and later, four on DEL', ({ host }) => {
+  itOurs('of ptp with host-local and masquerade: five on the first ADD, then four, four on DEL', ({ host }) => {
     const ipam = hostLocal(host, dualStack);
     const pods = [1, 2].map(() => new Pod(host, { cniVersion: '1.1.0', name: 'net', type: 'ptp', ipMasq: true, ipam }));
-    for (const pod of pods) {
+    for (const [pod, most] of [
+      [pods[0]!, 5], // nft twice: the table is made when it is missed
+      [pods[1]!, 4],
+    ] as const) {
       const add = traced(pod, 'ADD');
-      expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(4);
+      expect(add.children, add.programs.join(' ')).toBeLessThanOrEqual(most);
     }
     for (const pod of pods) {
       const del = traced(pod, 'DEL');
@@ -109,6 +112,7 @@ describe('children of one execution', () => {
     const bandwidth = { ingressRate: 8_000_000, egressRate: 8_000_000 };
     make({ portMappings: [{ ...mapping, hostPort: 80 }] }).add();
     const [plain, asked] = [make(), make({ portMappings: [{ ...mapping, hostPort: 81 }], bandwidth })];
+    // a shell that has ip stand by, here and in the container
     expect(traced(plain, 'ADD').children).toBe(3);
     expect(traced(plain, 'DEL').children).toBe(1);
     const add = traced(asked, 'ADD');

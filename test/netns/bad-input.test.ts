@@ -22,6 +22,9 @@ interface Wrong {
   code?: number;
 }
 
+/** For a list of texts at this path. */
+const subnets = (path: string): Wrong => ({ value: ['10.0.0.0/33'], path: `${path}[0]`, got: '10.0.0.0/33' });
+
 /** Every text is right. */
 const free = 'free';
 
@@ -34,6 +37,8 @@ const texts: Record<string, Wrong | typeof free> = {
   'args.cni.ips': { value: ['10.1.2.999'], path: 'args.cni.ips[0]', got: '10.1.2.999' },
   'args.cni.mac': mac,
   'args.cni.sysctl': { ...sysctl, path: 'args.cni.sysctl["kernel.hostname"]' },
+  'bandwidth shapedSubnets': subnets('shapedSubnets'),
+  'bandwidth unshapedSubnets': subnets('unshapedSubnets'),
   'bridge bridge': interfaceName,
   'culvert nodeFile': { value: '/nonexistent/node.json', code: 50 },
   'dns.domain': free,
@@ -44,6 +49,11 @@ const texts: Record<string, Wrong | typeof free> = {
   'firewall firewalldZone': free,
   'firewall ingressPolicy': { value: 'closed' },
   'firewall iptablesAdminChainName': { value: 'MY-ADMIN', code: 2 },
+  'host-device device': interfaceName,
+  'host-device hwaddr': { value: '02:00:00:00:00' },
+  'host-device kernelpath': { value: '/sys/devices/../class' },
+  'host-device pciBusID': { value: '../0000:01:00.0' },
+  'host-device runtimeConfig.deviceID': { value: '../0000:01:00.0' },
   'host-local ipam.resolvConf': { value: '/nonexistent/resolv.conf' },
   ipMasqBackend: { value: 'ipchains' },
   'ipam.dataDir': { value: 'nul\0byte' },
@@ -52,16 +62,27 @@ const texts: Record<string, Wrong | typeof free> = {
   'ipam.dns.options': free,
   'ipam.dns.search': free,
   'ipam.type': { value: '../host-local' },
+  'ipvlan mode': { value: 'l4' },
+  'macvlan mac': mac,
+  'macvlan mode': { value: 'brigde' },
+  master: interfaceName,
   'portmap backend': { value: 'ebtables' },
   'portmap conditionsV4': { value: ['-s', '10.0.0.0/33'], path: 'conditionsV4[1]', got: '10.0.0.0/33' },
   'portmap conditionsV6': { value: ['-s', '10.0.0.0/8'], path: 'conditionsV6[1]', got: '10.0.0.0/8' },
   'portmap externalSetMarkChain': { value: 'KUBE-MARK-MASQ', code: 2 },
-  'portmap runtimeConfig.portMappings[].protocol': { value: 'icmp' },
+  'runtimeConfig.bandwidth.shapedSubnets': subnets('runtimeConfig.bandwidth.shapedSubnets'),
+  'runtimeConfig.bandwidth.unshapedSubnets': subnets('runtimeConfig.bandwidth.unshapedSubnets'),
+  'runtimeConfig.dns.options': free,
+  'runtimeConfig.dns.searches': free,
+  'runtimeConfig.dns.servers': free,
   'runtimeConfig.ips': { value: ['10.1.2.999'], path: 'runtimeConfig.ips[0]', got: '10.1.2.999' },
   'runtimeConfig.mac': mac,
+  'runtimeConfig.portMappings[].protocol': { value: 'icmp' },
+  'sbr gateways': { value: ['10.1.2.999'], path: 'gateways[0]', got: '10.1.2.999' },
   'tuning dataDir': free,
   'tuning mac': mac,
   'tuning sysctl': sysctl,
+  'vrf vrfname': interfaceName,
 };
 
 /** A wrong value by what the key takes; undefined where every value of the type is right. */

@@ -13,7 +13,10 @@ export interface Scratch {
 }
 
 /** Keys that are paths a plugin writes below, or is led by to others: a test gives them, whatever else it bends. */
-const pathKeys = ['dataDir', 'nodeFile', 'ipam.dataDir'] as const;
+const pathKeys = ['dataDir', 'nodeFile', 'kernelpath', 'ipam.dataDir'] as const;
+
+/** For keys that are read below /sys: no device of the machine's is there. */
+const noDevice = '/sys/devices/none';
 
 export const nodeDocument = (dataDir: string): object => ({
   podCIDRs: ['10.1.2.0/24', 'fd00::/64'],
@@ -40,6 +43,7 @@ const good = {
     ips: ['10.1.2.77/24'],
     ipRanges: [],
     portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+    bandwidth: { ingressRate: 1_000_000, egressRate: 1_000_000, unshapedSubnets: ['10.1.2.0/24'] },
   },
   args: { cni: { mac: '02:00:00:00:00:02' } },
   prevResult: {
@@ -62,6 +66,11 @@ const good = {
   snat: true,
   conditionsV4: ['-s', '10.0.0.0/8'],
   ingressPolicy: 'open',
+  device: 'dev0',
+  master: 'dev0',
+  vrfname: 'red',
+  gateways: ['10.1.2.1', 'fd00::1'],
+  shapedSubnets: ['10.1.2.0/24'],
 };
 
 /** Puts a value at a path; objects and lists on the way are made. */
@@ -90,7 +99,8 @@ const keys = new Map([...plugins.values()].map((plugin) => [plugin.name, keysOf(
 /** The configuration with everything a plugin can be told, its paths in the test's scratch. */
 export function goodConf(plugin: string, scratch: Scratch): JsonObject {
   const type = plugin === 'static' ? 'static' : 'host-local';
-  const conf: JsonObject = { ...structuredClone(good), type: plugin, ipam: { type, ...structuredClone(ipam) } };
+  const mode = plugin === 'ipvlan' ? 'l2' : 'bridge';
+  const conf: JsonObject = { ...structuredClone(good), type: plugin, mode, ipam: { type, ...structuredClone(ipam) } };
   for (const { path, want } of keys.get(plugin)!) {
     if (/[.[]/.test(path) || Object.hasOwn(conf, path)) continue;
     const value = anyValue(want);
@@ -107,7 +117,7 @@ const exclusive: Record<string, string> = { promiscMode: 'hairpinMode', disableC
 export function confine(document: JsonObject, { dataDir, nodeFile }: Scratch): void {
   for (const path of pathKeys) {
     const [key, inner] = path.split('.') as [string, string?];
-    const value = path === 'nodeFile' ? nodeFile : dataDir;
+    const value = { nodeFile, kernelpath: noDevice }[path as string] ?? dataDir;
     if (inner === undefined) document[key] = value;
     // a key in another case is taken too
     else for (const [k, v] of Object.entries(document)) if (k.toLowerCase() === key && isObject(v)) v[inner] = value;
