@@ -3,8 +3,9 @@
  * Only what was found leaked twice, a grace period apart, and is older than that: a look is never exact in the very moment.
  */
 
-import { freeLeases } from '../ipam/free.ts';
+import { sweep } from '../ipam/free.ts';
 import type { JudgedLease } from '../ipam/judge.ts';
+import { paced } from '../ipam/paced.ts';
 import { type Place, survey } from '../ipam/survey.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { formatAddress } from '../net/address.ts';
@@ -95,7 +96,8 @@ export class LeaseSweep implements Task {
   async sweep(): Promise<readonly JudgedLease[]> {
     const { config, machine, status, log } = this.#parts;
     const graceMs = config.sweep.graceSeconds * 1000;
-    const { leases } = await survey(this.#place, machine);
+    const found = await survey(this.#place, machine);
+    const { leases } = found;
     const now = performance.now();
     const leaked = leases.filter((l) => l.state === 'leaked');
     this.#suspects = new Map(leaked.map((l) => [keyOf(l), this.#suspects.get(keyOf(l)) ?? now]));
@@ -103,14 +105,19 @@ export class LeaseSweep implements Task {
       const first = this.#suspects.get(keyOf(l)) ?? now;
       return first < now && now - first >= graceMs && l.ageMs >= graceMs;
     };
-    const freed = await freeLeases(leaked.filter(isDue), this.#place, machine);
-    for (const { network, found, reason } of freed) {
-      const { containerId, ifname } = found.owner;
-      log('info', 'lease freed', { network, address: formatAddress(found.address), containerId, ifname, reason });
+    const freed = await sweep(leaked.filter(isDue), found, this.#place, machine);
+    for await (const lease of paced(freed)) {
+      const {
+        network,
+        found: { owner, address },
+        reason,
+      } = lease;
+      log('info', 'lease freed', { network, address: formatAddress(address), ...owner, reason });
+      this.#suspects.delete(keyOf(lease));
     }
-    for (const lease of freed) this.#suspects.delete(keyOf(lease));
+    const gone = new Set(freed);
     status.leasesFreed(freed);
-    status.leasesFound(leases.filter((l) => !freed.includes(l)));
+    status.leasesFound(leases.filter((l) => !gone.has(l)));
     this.lookAtPool();
     return freed;
   }

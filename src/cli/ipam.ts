@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { type Command, exitCode, UsageError } from '../command.ts';
-import { freeLeases } from '../ipam/free.ts';
+import { freeLeases, sweep as sweepLeases } from '../ipam/free.ts';
 import type { JudgedLease } from '../ipam/judge.ts';
 import { defaultDataDir, type Place, survey } from '../ipam/survey.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -66,12 +66,12 @@ async function sweep(values: Values, machine: Machine): Promise<number> {
   if (!/^\d+$/.test(values['older-than'] ?? '')) {
     throw new UsageError(`--older-than: got "${values['older-than']}", want a whole number of seconds`);
   }
-  const { leases } = await survey(place, machine);
-  const leaked = leases.filter((l) => l.state === 'leaked' && l.ageMs >= seconds * 1000);
-  const freed = values['dry-run'] ? leaked : await freeLeases(leaked, place, machine);
+  const found = await survey(place, machine);
+  const leaked = found.leases.filter((l) => l.state === 'leaked' && l.ageMs >= seconds * 1000);
+  const freed = values['dry-run'] ? leaked : await sweepLeases(leaked, found, place, machine);
   const what = values['dry-run'] ? 'would be freed' : 'freed';
   if (values.json) sayJson({ [values['dry-run'] ? 'wouldFree' : 'freed']: freed.map(leaseDocument) });
-  else say([...renderLeases(freed), `${freed.length} of ${leases.length} leases ${what}`].join('\n'));
+  else say([...renderLeases(freed), `${freed.length} of ${found.leases.length} leases ${what}`].join('\n'));
   return values['dry-run'] && freed.length > 0 ? exitCode.problems : exitCode.fine;
 }
 

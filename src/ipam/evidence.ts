@@ -10,29 +10,45 @@ import { addressesOf, type Namespaces, type NetworkNamespace, pathOf, readNamesp
 import { formatAddress } from '../net/address.ts';
 import { attachmentMark, hostVethName, isHostEnd } from '../net/name.ts';
 import { bootIdFile, lookAtNamespace, type NamespaceIdentity, readBootId } from '../store/lease-identity.ts';
-import { type Evidence, type JudgedLease, judge, type NetworkLease } from './judge.ts';
+import { type AtPath, type Evidence, type JudgedLease, judge, type NetworkLease } from './judge.ts';
+import { paced } from './paced.ts';
 
 type Seen = Pick<NamespaceIdentity, 'device' | 'inode' | 'changed'>;
+
+/** What is at a path, looked at once for all leases that have it. */
+type Look = (path: string) => Seen | undefined;
+
+function createLook(): Look {
+  const known = new Map<string, Seen | undefined>();
+  return (path) => {
+    if (!known.has(path)) known.set(path, lookAtNamespace(path));
+    return known.get(path);
+  };
+}
 
 /** The time counts only where both looks found the inode pinned. */
 const isSame = (a: Seen, b: Seen): boolean =>
   a.device === b.device && a.inode === b.inode && (a.changed === b.changed || a.changed === 0n || b.changed === 0n);
 
-function atPath(netns: NamespaceIdentity, { own, mount }: Namespaces): ReturnType<Evidence['atPath']> {
+function atPath(netns: NamespaceIdentity, { own, mount }: Namespaces, look: Look): AtPath {
   if (!mount.has(netns.mountNamespace)) return 'unseen';
   if (netns.path === '' || netns.mountNamespace !== own.mount) return 'absent'; // then `heldElsewhere` knows
-  const found = lookAtNamespace(netns.path);
+  const found = look(netns.path);
   if (!found) return 'absent';
   return isSame(found, netns) ? 'same' : 'other';
 }
 
-function heldElsewhere(netns: NamespaceIdentity, { network }: Namespaces): ReturnType<Evidence['heldElsewhere']> {
+function heldElsewhere(
+  netns: NamespaceIdentity,
+  { network }: Namespaces,
+  look: Look,
+): ReturnType<Evidence['heldElsewhere']> {
   const held = network.get(netns.inode);
   if (!held) return undefined;
   if (netns.changed === 0n) return { where: pathOf(held), certain: false };
   // all mounts of one number are one namespace: when its time is another, so is every process in it
   const [path] = held.mounts;
-  const found = path && lookAtNamespace(path);
+  const found = path && look(path);
   if (found) return isSame(found, netns) ? { where: path, certain: true } : undefined;
   return { where: pathOf(held), certain: false };
 }
@@ -77,6 +93,7 @@ export async function judgeOnHost(
 ): Promise<JudgedLease[]> {
   if (leases.length === 0) return [];
   const namespaces = readNamespaces();
+  const look = createLook();
   const needs = { links: false, addresses: false };
   let links = new Map<string, { alias: string; mac: string }>();
   let addresses = new Map<string, string>();
@@ -84,8 +101,8 @@ export async function judgeOnHost(
     bootId: readBootId(bootId),
     now: process.hrtime.bigint(),
     nowMs: Date.now(),
-    atPath: (netns) => atPath(netns, namespaces),
-    heldElsewhere: (netns) => heldElsewhere(netns, namespaces),
+    atPath: (netns) => atPath(netns, namespaces, look),
+    heldElsewhere: (netns) => heldElsewhere(netns, namespaces, look),
     hostLink(network, owner) {
       needs.links = true;
       const id = { network, ...owner };
@@ -100,6 +117,10 @@ export async function judgeOnHost(
       return addresses.get(formatAddress(address));
     },
   };
+  for await (const { found } of paced(leases)) {
+    const netns = found.entry?.identity?.netns;
+    if (netns) evidence.atPath(netns); // judging itself lets nobody else have a turn
+  }
   const first = judge(leases, evidence);
   if (!needs.links && !needs.addresses) return first;
   links = await readHostLinks(machine);

@@ -6,6 +6,7 @@
  * and this very address is removed: the container's new lease is of another address.
  */
 
+import { setImmediate } from 'node:timers/promises';
 import { sweepFirewall } from '../apply/firewall.ts';
 import { sweepMasquerade } from '../apply/masquerade.ts';
 import { elementsOf, failedWith, showTable } from '../apply/nft.ts';
@@ -19,8 +20,9 @@ import { firewallTable } from '../plan/firewall.ts';
 import { masqueradeTable } from '../plan/masquerade.ts';
 import { portmapTable } from '../plan/portmap.ts';
 import { type Found, Leases } from '../store/leases.ts';
-import type { NetworkLease } from './judge.ts';
-import type { Place } from './survey.ts';
+import type { JudgedLease, NetworkLease } from './judge.ts';
+import { atOnce } from './paced.ts';
+import type { Place, Survey } from './survey.ts';
 
 const idOf = ({ network, found }: NetworkLease) => ({ network, ...found.owner });
 
@@ -51,6 +53,41 @@ async function forget(keys: ReadonlySet<string>, machine: Machine): Promise<void
   ]);
 }
 
+/** Leases to be freed together, all of one machine. */
+interface Freeing<T> {
+  readonly stores: ReadonlyMap<string, Leases>;
+  /** Marks that were in the kernel. */
+  readonly marks: ReadonlySet<string>;
+  readonly links: boolean;
+  readonly machine: Machine;
+  readonly freed: T[];
+}
+
+/** So many at a time: the placeholders of a sweep count as a dead one's after a minute. */
+async function freeSome<T extends NetworkLease>(
+  doomed: readonly T[],
+  { stores, marks, links, machine, freed }: Freeing<T>,
+): Promise<void> {
+  const placeholders: { store: Leases; placeholder: Found }[] = [];
+  const keys = new Set<string>();
+  try {
+    for (const lease of doomed) {
+      const store = stores.get(lease.network)!;
+      const mark = attachmentMark(idOf(lease));
+      if (links) await deleteLink(machine.kernel, hostVethName(idOf(lease)));
+      const done = marks.has(mark) ? store.replace(lease.found) : { freed: store.free(lease.found) };
+      if (!done.freed) continue;
+      freed.push(lease);
+      if (!('placeholder' in done) || !done.placeholder) continue; // nothing there, or the address has its next owner
+      placeholders.push({ store, placeholder: done.placeholder });
+      keys.add(keyOf(mark, formatAddress(lease.found.address)));
+    }
+    await forget(keys, machine);
+  } finally {
+    for (const { store, placeholder } of placeholders) store.free(placeholder);
+  }
+}
+
 /**
  * Frees exactly these leases and answers those it freed: what was freed or leased again meanwhile is left alone. `links`: their
  * ends on the host go as well, for leases that are freed though they are live.
@@ -63,27 +100,23 @@ export async function freeLeases<T extends NetworkLease>(
 ): Promise<T[]> {
   if (doomed.length === 0) return [];
   const stores = new Map(doomed.map(({ network }) => [network, new Leases(dataDir, network, bootId)]));
-  const marks = await marksInKernel(machine);
   const freed: T[] = [];
-  const placeholders: { store: Leases; placeholder: Found }[] = [];
-  const keys = new Set<string>();
-  try {
-    for (const lease of doomed) {
-      const store = stores.get(lease.network)!;
-      const mark = attachmentMark(idOf(lease));
-      const isMarked = marks.has(mark);
-      if (links) await deleteLink(machine.kernel, hostVethName(idOf(lease)));
-      const done = isMarked ? store.replace(lease.found) : { freed: store.free(lease.found) };
-      if (!done.freed) continue;
-      freed.push(lease);
-      if (!('placeholder' in done) || !done.placeholder) continue; // nothing there, or the address has its next owner
-      placeholders.push({ store, placeholder: done.placeholder });
-      keys.add(keyOf(mark, formatAddress(lease.found.address)));
-    }
-    await forget(keys, machine);
-  } finally {
-    for (const { store, placeholder } of placeholders) store.free(placeholder);
-    for (const store of stores.values()) store.tidy();
+  const freeing = { stores, marks: await marksInKernel(machine), links, machine, freed };
+  for (let i = 0; i < doomed.length; i += atOnce) {
+    await freeSome(doomed.slice(i, i + atOnce), freeing);
+    await setImmediate();
   }
+  return freed;
+}
+
+/** Frees some of the leases that a survey found, and removes what killed processes left of others. */
+export async function sweep(
+  doomed: readonly JudgedLease[],
+  { leftovers }: Survey,
+  place: Place,
+  machine: Machine,
+): Promise<JudgedLease[]> {
+  const freed = await freeLeases(doomed, place, machine);
+  for (const [network, folders] of leftovers) new Leases(place.dataDir, network, place.bootId).tidy(folders);
   return freed;
 }

@@ -124,8 +124,9 @@ const holder = ({ containerId, ifname }: Owner): string => `container ${containe
 function sameOwner(leases: readonly JudgedLease[]): Map<JudgedLease, string> {
   const found = new Map<JudgedLease, string>();
   for (const mine of group(leases, (l) => `${l.network}\0${l.found.text}\0${l.found.address.family}`)) {
+    if (mine.length < 2) continue;
     const makings = new Set(mine.map(({ found: f }) => makingOf(f.entry?.identity)));
-    if (mine.length < 2 || (makings.size === 1 && !makings.has('?'))) continue;
+    if (makings.size === 1 && !makings.has('?')) continue;
     for (const lease of mine) {
       const others = mine.filter((o) => o !== lease).map((o) => formatAddress(o.found.address));
       found.set(lease, `${holder(lease.found.owner)} also has ${others.join(', ')}`);

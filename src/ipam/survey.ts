@@ -3,11 +3,11 @@
 import { join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { formatAddress, parseAddress } from '../net/address.ts';
 import { list, stat } from '../store/lease-files.ts';
 import { Leases } from '../store/leases.ts';
 import { judgeOnHost } from './evidence.ts';
 import type { JudgedLease, NetworkLease } from './judge.ts';
+import { paced } from './paced.ts';
 
 export const defaultDataDir = '/var/lib/cni/networks';
 
@@ -22,6 +22,8 @@ export interface Survey {
   readonly leases: readonly JudgedLease[];
   /** Files whose name is an address in another spelling than its own: no suite finds that lease when it looks for the address. */
   readonly misspelt: readonly { readonly file: string; readonly address: string }[];
+  /** Folders of each network's index where killed processes may have left something (store/lease-listing.ts). */
+  readonly leftovers: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 const isFolder = (path: string): boolean => stat(path)?.isDirectory() === true;
@@ -30,17 +32,10 @@ const isFolder = (path: string): boolean => stat(path)?.isDirectory() === true;
 export const networksIn = (dataDir: string): string[] =>
   list(dataDir).filter((name) => !name.startsWith('.') && isFolder(join(dataDir, name)));
 
-function misspeltIn(folder: string): { file: string; address: string }[] {
-  return list(folder).flatMap((name) => {
-    const address = parseAddress(name);
-    const text = address && formatAddress(address);
-    return text !== undefined && text !== name ? [{ file: join(folder, name), address: text }] : [];
-  });
-}
-
 const byAddress = (a: JudgedLease, b: JudgedLease): number => {
   const [x, y] = [a.found.address, b.found.address];
-  return a.network.localeCompare(b.network) || x.family - y.family || (x.value < y.value ? -1 : 1);
+  if (a.network !== b.network) return a.network < b.network ? -1 : 1;
+  return x.family - y.family || (x.value < y.value ? -1 : 1);
 };
 
 /** Throws StoreError io when the leases, CommandError when the host cannot be read. */
@@ -51,11 +46,16 @@ export async function survey({ dataDir, network, bootId }: Place, machine: Machi
     throw new StoreError('io', `no network ${JSON.stringify(network)} below ${dataDir}: ${known}`);
   }
   // all of them, though one is asked for: an address may be leased in two
-  const leases = networks.flatMap((name): NetworkLease[] =>
-    new Leases(dataDir, name).list().map((found) => ({ network: name, found })),
-  );
+  const leases: NetworkLease[] = [];
+  const listings = new Map(networks.map((name) => [name, new Leases(dataDir, name).list()]));
+  for (const [name, listing] of listings) {
+    for await (const found of paced(listing)) leases.push({ network: name, found });
+  }
   const judged = await judgeOnHost(leases, machine, bootId);
-  const wanted = judged.filter((l) => network === undefined || l.network === network).sort(byAddress);
-  const asked = network === undefined ? networks : [network];
-  return { leases: wanted, misspelt: asked.flatMap((name) => misspeltIn(join(dataDir, name))) };
+  const asked = [...listings].filter(([name]) => network === undefined || name === network);
+  return {
+    leases: judged.filter((l) => network === undefined || l.network === network).sort(byAddress),
+    misspelt: asked.flatMap(([, listing]) => listing.misspelt),
+    leftovers: new Map(asked.map(([name, { leftovers }]) => [name, leftovers])),
+  };
 }

@@ -72,12 +72,16 @@ export const leaseFile = (folder: string, address: Address): string => join(fold
 /** The addresses leased in a network's folder. */
 export const leasedIn = (folder: string): Address[] => list(folder).flatMap((name) => leaseAddress(name) ?? []);
 
-/** What the filesystem refuses beyond the plan comes out as StoreError io; the system's text names call and file. */
+/** What the filesystem refuses beyond the plan is StoreError io; the system's text names call and file. */
+export function storeError(error: unknown): unknown {
+  if (error instanceof StoreError || errnoOf(error) === '') return error;
+  return new StoreError('io', `the lease store fails: ${(error as Error).message}`, { cause: error });
+}
+
 export function guarded<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (error instanceof StoreError || errnoOf(error) === '') throw error;
-    throw new StoreError('io', `the lease store fails: ${(error as Error).message}`, { cause: error });
+    throw storeError(error);
   }
 }

@@ -10,22 +10,10 @@ import { linkSync, mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import { type Address, formatAddress } from '../net/address.ts';
-import {
-  formatOwner,
-  isInstance,
-  leaseAddress,
-  leasedIn,
-  leaseFile,
-  list,
-  type Owner,
-  parseOwner,
-  read,
-  remove,
-  stat,
-  unless,
-} from './lease-files.ts';
+import { formatOwner, isInstance, leasedIn, leaseFile, type Owner, read, remove, stat, unless } from './lease-files.ts';
 import type { Identity } from './lease-identity.ts';
 import { attempts, type Entry, type Found, LeaseIndex, noLinks } from './lease-index.ts';
+import { LeaseListing } from './lease-listing.ts';
 
 export class LeaseFolder {
   readonly dir: string;
@@ -36,16 +24,16 @@ export class LeaseFolder {
     this.index = new LeaseIndex(this.dir, join(dataDir, '.culvert', network));
   }
 
-  /** Takes the address if nobody has it. */
-  claim(owner: Owner, address: Address, identity: Identity): boolean {
+  /** Takes the address if nobody has it, and answers the lease's entry. */
+  claim(owner: Owner, address: Address, identity: Identity): Entry | undefined {
     const lease = leaseFile(this.dir, address);
-    if (stat(lease)) return false;
+    if (stat(lease)) return undefined;
     for (let i = 0; i < attempts; i++) {
       const entry = this.index.write(owner, address, identity);
       const failed = unless(['EEXIST', 'ENOENT', ...noLinks], () => linkSync(entry, lease));
-      if (failed === undefined) return true;
+      if (failed === undefined) return { address, file: entry, identity };
       if (failed !== 'ENOENT') remove(entry);
-      if (failed === 'EEXIST') return false;
+      if (failed === 'EEXIST') return undefined;
       if (failed !== 'ENOENT') {
         const what = `cannot make a hard link ${lease} to ${entry} (${failed})`;
         throw new StoreError('io', `${what}: give a dataDir that is one filesystem with hard links`);
@@ -78,23 +66,9 @@ export class LeaseFolder {
     });
   }
 
-  /** Every lease, by reading all of them. One that lost its text has an owner without a name. */
-  list(): Found[] {
-    const entries = this.index.all();
-    const byAddress = new Map<string, Entry[]>();
-    for (const entry of [...entries.values()].flat()) {
-      const name = formatAddress(entry.address);
-      byAddress.set(name, [...(byAddress.get(name) ?? []), entry]);
-    }
-    return list(this.dir).flatMap((name) => {
-      const address = leaseAddress(name);
-      const lease = join(this.dir, name);
-      const file = address && stat(lease);
-      const text = file && read(lease);
-      if (!address || !file || text === undefined) return [];
-      const entry = (byAddress.get(name) ?? []).find((e) => stat(e.file)?.ino === file.ino);
-      return [{ owner: parseOwner(text), address, text, file, entry }];
-    });
+  /** Every lease, by reading all of them. */
+  list(): LeaseListing {
+    return new LeaseListing(this.dir, this.index);
   }
 
   /** Frees exactly the lease that was found; answers whether it did. */
@@ -103,9 +77,8 @@ export class LeaseFolder {
     const aside = this.index.aside(found);
     for (let i = 0; i < attempts; i++) {
       if (!isInstance(stat(lease), found.file)) return false;
-      this.index.ensureFolder(dirname(aside));
-      if (unless(['ENOENT'], () => renameSync(lease, aside))) continue; // freed by another, or the folder was tidied away
-      return this.#settle(found, lease, aside);
+      if (!unless(['ENOENT'], () => renameSync(lease, aside))) return this.#settle(found, lease, aside);
+      this.index.ensureFolder(dirname(aside)); // there is none yet, or it was tidied away; or another freed the lease
     }
     throw new StoreError('io', `cannot free ${lease}: ${dirname(aside)} keeps vanishing`);
   }
@@ -117,6 +90,7 @@ export class LeaseFolder {
     if (!isRight) unless(['EEXIST', 'ENOENT'], () => linkSync(aside, lease));
     remove(aside);
     if (isRight && entry) remove(entry.file);
+    this.index.leaveFolder(dirname(aside));
     return isRight;
   }
 }

@@ -108,9 +108,9 @@ export class LeaseIndex {
     });
   }
 
-  /** Every entry, by the name of its owner's folder: one look at each folder. */
-  all(): Map<string, Entry[]> {
-    return new Map(list(this.#index).map((name) => [name, this.#entriesIn(join(this.#index, name))]));
+  /** Every owner's folder. */
+  folders(): string[] {
+    return list(this.#index).map((name) => `${this.#index}/${name}`);
   }
 
   /** The leases that the index has of exactly this owner. */
@@ -136,35 +136,33 @@ export class LeaseIndex {
     const text = file && read(lease);
     if (!file || text === undefined) return undefined;
     const owner = parseOwner(text);
-    const entries = text === '' ? [...this.all().values()].flat() : this.#entriesIn(this.folder(owner));
+    const folders = text === '' ? this.folders() : [this.folder(owner)];
+    const entries = folders.flatMap((folder) => this.#entriesIn(folder));
     const entry = entries.find((e) => equalAddress(e.address, address) && stat(e.file)?.ino === file.ino);
     return { owner, address, text, file, entry };
   }
 
-  /** Removes what stands for no lease from an owner's folder, and the folder when nothing stays. */
-  tidy(owner: Owner): void {
-    this.#tidyFolders([this.folder(owner)]);
+  /** Removes an owner's folder if it is empty. */
+  leaveFolder(folder: string): void {
+    unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
   }
 
-  tidyAll(): void {
-    this.#tidyFolders(list(this.#index).map((name) => join(this.#index, name)));
-  }
-
-  /** First what was half freed: it may be the lease of an entry, in whatever folder, that would stand for none. */
-  #tidyFolders(folders: readonly string[]): void {
-    for (const folder of folders) {
-      for (const name of list(folder).filter((n) => leaving.test(n))) {
-        this.#finish(join(folder, name), join(folder, name.replace(leaving, '')));
-      }
+  /**
+   * Removes what stands for no lease from owners' folders, and those folders where nothing stays. First what was half freed: it
+   * may be the lease of an entry, in whatever folder, that would stand for none.
+   */
+  tidy(folders: Iterable<string>): void {
+    const names = [...folders].flatMap((folder) => list(folder).map((name) => ({ folder, name })));
+    const [halfFreed = [], others = []] = [true, false].map((is) =>
+      names.filter(({ name }) => leaving.test(name) === is),
+    );
+    for (const { folder, name } of halfFreed) this.#finish(join(folder, name), join(folder, name.replace(leaving, '')));
+    for (const { folder, name } of others) {
+      const address = parseEntry(name)?.address;
+      if (address) this.#tidyEntry(join(folder, name), leaseFile(this.#leases, address));
+      else remove(join(folder, name));
     }
-    for (const folder of folders) {
-      for (const name of list(folder).filter((n) => !leaving.test(n))) {
-        const address = parseEntry(name)?.address;
-        if (address) this.#tidyEntry(join(folder, name), leaseFile(this.#leases, address));
-        else remove(join(folder, name));
-      }
-      unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
-    }
+    for (const folder of folders) this.leaveFolder(folder);
   }
 
   /** An ADD may link its entry to the lease just when it is found to have none: then it is put back. */

@@ -30,6 +30,7 @@ import { formatOwner, guarded, leasedIn, leaseFile, list, type Owner, parseOwner
 import { LeaseFolder } from './lease-folder.ts';
 import { bootIdFile, identify, readBootId } from './lease-identity.ts';
 import type { Found } from './lease-index.ts';
+import type { LeaseListing } from './lease-listing.ts';
 
 export type { Owner } from './lease-files.ts';
 export type { Found } from './lease-index.ts';
@@ -87,7 +88,7 @@ export class Leases {
           gateway: choice.range.gateway,
         };
       } catch (error) {
-        this.#folder.index.tidy(owner);
+        this.#folder.index.tidy([this.#folder.index.folder(owner)]);
         throw error;
       }
     });
@@ -109,7 +110,8 @@ export class Leases {
     return guarded(() => {
       const found = this.#folder.find(owner).filter((f) => !only || only.some((a) => equalAddress(a, f.address)));
       const freed = found.filter((f) => this.#folder.free(f));
-      for (const { owner: holder } of [{ owner }, ...found]) this.#folder.index.tidy(holder);
+      const { index } = this.#folder;
+      index.tidy(new Set([{ owner }, ...found].map((f) => index.folder(f.owner))));
       return freed.map(({ address }) => address);
     });
   }
@@ -118,15 +120,16 @@ export class Leases {
   sweep(keep: (owner: Owner) => boolean): { owner: Owner; address: Address }[] {
     return guarded(() => {
       const goes = (f: Found) => (f.text === formatOwner(sweeper) ? this.#isEarlier(f) : !keep(f.owner));
-      const freed = this.#folder.list().filter((found) => goes(found) && this.#folder.free(found));
-      this.#folder.index.tidyAll();
+      const listing = this.list();
+      const freed = [...listing].filter((found) => goes(found) && this.#folder.free(found));
+      this.tidy(listing.leftovers);
       return freed;
     });
   }
 
-  /** Every lease. Reads them all. */
-  list(): Found[] {
-    return guarded(() => this.#folder.list());
+  /** Every lease. Reads them all, as one goes over them. */
+  list(): LeaseListing {
+    return this.#folder.list();
   }
 
   /** Frees exactly the lease that was found, and no later one of its address; answers whether it did. */
@@ -141,14 +144,17 @@ export class Leases {
   replace(found: Found): { freed: boolean; placeholder?: Found | undefined } {
     return guarded(() => {
       if (!this.#folder.free(found)) return { freed: false };
-      const taken = this.#folder.claim(sweeper, found.address, identify('', this.#bootId));
-      return { freed: true, placeholder: taken ? this.#folder.index.at(found.address) : undefined };
+      const { address } = found;
+      const entry = this.#folder.claim(sweeper, address, identify('', this.#bootId));
+      const file = entry && stat(entry.file);
+      if (!file) return { freed: true };
+      return { freed: true, placeholder: { owner: sweeper, address, text: formatOwner(sweeper), file, entry } };
     });
   }
 
-  /** Removes what killed processes left in the index. */
-  tidy(): void {
-    guarded(() => this.#folder.index.tidyAll());
+  /** Removes what killed processes left in the index: in folders that `list()` named. */
+  tidy(leftovers: ReadonlySet<string>): void {
+    guarded(() => this.#folder.index.tidy(leftovers));
   }
 
   /** How many addresses each set has, and how many of them are leased; leases of earlier boots do not count in a full set. */
@@ -206,7 +212,7 @@ export class Leases {
 
   #claim(owner: Claimant, address: Address): boolean {
     if (stat(leaseFile(this.#dir, address))) return false;
-    return this.#folder.claim(owner, address, identify(owner.netns ?? '', this.#bootId));
+    return this.#folder.claim(owner, address, identify(owner.netns ?? '', this.#bootId)) !== undefined;
   }
 
   get #bootId(): string {
