@@ -203,7 +203,7 @@ describe('killed', () => {
       expect(indexed()).toEqual(leased());
     });
     expect(points).toBeGreaterThan(20);
-  });
+  }, 600_000);
 
   it('at any file operation of the very first ADD: another ADD and DEL, or GC, mend it', async () => {
     const points = await killEverywhere(
@@ -218,7 +218,7 @@ describe('killed', () => {
       [],
     );
     expect(points).toBeGreaterThan(20);
-  });
+  }, 600_000);
 
   it('at any file operation of DEL: the next DEL or GC mends it', async () => {
     for (const id of ['c0', 'c1']) await add(id);
@@ -229,7 +229,7 @@ describe('killed', () => {
       expect(indexed()).toEqual(c0);
     });
     expect(points).toBeGreaterThan(10);
-  });
+  }, 600_000);
 
   it('at any file operation of GC: the next GC mends it', async () => {
     for (const id of ['c0', 'c1']) await add(id);
@@ -238,7 +238,7 @@ describe('killed', () => {
       expect(leased()).toEqual(expect.arrayContaining(c0));
     });
     expect(points).toBeGreaterThan(20);
-  });
+  }, 600_000);
 
   it('80 times at random moments in a crowd: GC leaves exactly the survivors', async () => {
     const seed = 20261121;

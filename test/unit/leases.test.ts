@@ -400,6 +400,35 @@ describe('free()', () => {
   });
 });
 
+describe('list()', () => {
+  const leftovers = (): string[] => {
+    const listing = leases.list();
+    Array.from(listing);
+    return [...listing.leftovers].map((folder) => folder.slice(dir.length + 1));
+  };
+
+  it('names the folders of the index in which something was left, and no others', () => {
+    for (const id of ['a', 'b']) reserve(id);
+    expect(leftovers()).toEqual([]);
+    const entries = files().filter((f) => f.startsWith('.culvert'));
+    const holderOf = (entry: string) => readFileSync(join(dir, entry), 'utf8').split('\r\n')[0];
+    const stale = entries.find((e) => holderOf(e) === 'a')!;
+    writeFileSync(join(dir, stale.replace(/[^/]*$/, '10.0.0.6@boot@1')), 'a\r\neth0');
+    mkdirSync(join(dir, '.culvert/net/empty'));
+    expect(leftovers().sort()).toEqual([stale.replace(/\/[^/]*$/, ''), '.culvert/net/empty'].sort());
+  });
+
+  it('finds the identity of leases that lost their text', () => {
+    for (const id of ['a', 'b']) reserve(id);
+    for (const address of ['10.0.0.2', '10.0.0.3']) writeFileSync(join(dir, 'net', address), '');
+    expect([...leases.list()].map((f) => [f.owner.containerId, f.entry?.identity === undefined])).toEqual([
+      ['', false],
+      ['', false],
+    ]);
+    expect(leftovers()).toEqual([]);
+  });
+});
+
 describe('replace()', () => {
   it('keeps the address from everybody, and from DEL and GC, until the placeholder is freed', () => {
     reserve('a');
