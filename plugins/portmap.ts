@@ -5,7 +5,9 @@
  *   client ── 192.0.2.1:8080 ── dnat ── 10.22.0.5:80 in the container
  */
 
+import { forgetPortmap } from '../src/apply/other-suite.ts';
 import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
+import { settle } from '../src/apply/settle.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
@@ -15,6 +17,7 @@ import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, formatAddress } from '../src/net/address.ts';
 import { attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
 import { beginPortmap, portmapProblems, routeLocalnet } from './attachment/portmap.ts';
+import { foreignResult } from './attachment/previous.ts';
 import { idOf } from './attachment/veth.ts';
 import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
 
@@ -40,8 +43,11 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 }
 
 /** By the mark alone: neither the mappings nor the result need be known any more. */
-const del = (request: Request, machine: Machine): Promise<void> =>
-  removePortmap(machine, attachmentMark(idOf(request)));
+async function del(request: Request, machine: Machine): Promise<void> {
+  const id = idOf(request);
+  const isForeign = foreignResult(request, machine) !== undefined;
+  await settle([removePortmap(machine, attachmentMark(id)), isForeign ? forgetPortmap(machine.exec, id) : undefined]);
+}
 
 async function check(request: Request, { kernel }: Machine): Promise<void> {
   const conf = decodePortmapConf(request);
