@@ -11,7 +11,7 @@ import { failedWith } from '../src/apply/nft.ts';
 import { linksOf } from '../src/apply/read.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
-import { readPrevResult, readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
+import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
@@ -22,6 +22,7 @@ import { type Bandwidth, directions, isShaped, planBandwidth } from '../src/plan
 import { diff } from '../src/plan/diff.ts';
 import { emptyState, mergeStates } from '../src/plan/host.ts';
 import { referenceIfb, shapedLinks } from './attachment/bandwidth.ts';
+import { previousOf } from './attachment/previous.ts';
 import { decodeBandwidthConf } from './bandwidth/conf.ts';
 import { hostEnd, hostEndLeft } from './bandwidth/host-end.ts';
 
@@ -55,15 +56,6 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   await addShaping(kernel, objects);
   undo.commit();
   return { ...previous, interfaces: [...previous.interfaces, ...links.map((l) => ({ name: l.name, mac: on.mac }))] };
-}
-
-function previousOf(request: Request, machine: Machine): Result | undefined {
-  try {
-    return readPrevResult(request.conf, request.cniVersion);
-  } catch (error) {
-    machine.warn(`prevResult is left aside: ${(error as Error).message}`);
-    return undefined;
-  }
 }
 
 /** Whether something was asked for, in a configuration that need not be right any more. */

@@ -4,6 +4,7 @@
  */
 
 import { addFirewall, missingFirewall, removeFirewall, sweepFirewall } from '../src/apply/firewall.ts';
+import { forgetFirewall } from '../src/apply/other-suite.ts';
 import { settle } from '../src/apply/settle.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
@@ -15,6 +16,7 @@ import type { Machine } from '../src/kernel/machine.ts';
 import { attachmentLabel, attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
 import { foreignForwardRemarks } from '../src/nftables/forward-chains.ts';
 import { type Firewall, ownPlaces, sharedLabel } from '../src/plan/firewall.ts';
+import { foreignResult } from './attachment/previous.ts';
 import { idOf } from './attachment/veth.ts';
 import { decodeFirewallConf, type FirewallConf } from './firewall/conf.ts';
 
@@ -50,8 +52,13 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 }
 
 /** By the mark alone: neither the result nor the keys need be right any more. */
-const del = (request: Request, { kernel }: Machine): Promise<void> =>
-  removeFirewall(kernel, attachmentMark(idOf(request)));
+async function del(request: Request, machine: Machine): Promise<void> {
+  const foreign = foreignResult(request, machine)?.ips.map((ip) => ip.address.address);
+  await settle([
+    removeFirewall(machine.kernel, attachmentMark(idOf(request))),
+    foreign ? forgetFirewall(machine.exec, foreign) : undefined,
+  ]);
+}
 
 async function check(request: Request, { kernel }: Machine): Promise<void> {
   const firewall = firewallOf(decodeFirewallConf(request), requirePrevResult(request));

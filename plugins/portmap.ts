@@ -5,7 +5,9 @@
  *   client ── 192.0.2.1:8080 ── dnat ── 10.22.0.5:80 in the container
  */
 
+import { forgetPortmap } from '../src/apply/other-suite.ts';
 import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
+import { settle } from '../src/apply/settle.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
@@ -16,6 +18,7 @@ import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, formatAddress } from '../src/net/address.ts';
 import { attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
 import { beginPortmap, portmapProblems, routeLocalnet } from './attachment/portmap.ts';
+import { foreignResult } from './attachment/previous.ts';
 import { idOf } from './attachment/veth.ts';
 import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
 
@@ -45,7 +48,9 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const runtime = request.conf['runtimeConfig'];
   const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
   if (Array.isArray(mappings) && mappings.length > 0) machine.kernel.standBy(['nft -i']);
-  await removePortmap(machine, attachmentMark(idOf(request)));
+  const id = idOf(request);
+  const isForeign = foreignResult(request, machine) !== undefined;
+  await settle([removePortmap(machine, attachmentMark(id)), isForeign ? forgetPortmap(machine.exec, id) : undefined]);
 }
 
 async function check(request: Request, { kernel }: Machine): Promise<void> {

@@ -3,7 +3,6 @@
 import { readLink } from '../../src/apply/check.ts';
 import { addMasquerade, missingMasquerade, removeMasquerade, removeOwnMasquerade } from '../../src/apply/masquerade.ts';
 import type { UndoStack } from '../../src/apply/undo.ts';
-import { readPrevResult } from '../../src/cni/conf.ts';
 import type { Request, Result } from '../../src/cni/types.ts';
 import { show } from '../../src/decode.ts';
 import type { Problem } from '../../src/errors.ts';
@@ -14,6 +13,7 @@ import { type Address, formatAddress, isGlobalUnicast } from '../../src/net/addr
 import { attachmentLabel, attachmentMark, hostVethName } from '../../src/net/name.ts';
 import { type Prefix, parsePrefix } from '../../src/net/prefix.ts';
 import { heldAddresses, hostLocal } from '../host-local.ts';
+import { previousOf } from './previous.ts';
 import { idOf } from './veth.ts';
 
 /** Runs beside the links, needing only the addresses. `isFirst`: the network has no pod yet, so the table is probably not there. */
@@ -33,12 +33,8 @@ export async function beginMasquerade(
 
 /** The addresses the attachment had: what the runtime remembers, else what the container's link has. */
 async function rememberedAddresses(request: Request, machine: Machine): Promise<Address[]> {
-  try {
-    const previous = readPrevResult(request.conf, request.cniVersion);
-    if (previous) return previous.ips.map((ip) => ip.address.address);
-  } catch (error) {
-    machine.warn(`prevResult is left aside: ${(error as Error).message}`);
-  }
+  const previous = previousOf(request, machine);
+  if (previous) return previous.ips.map((ip) => ip.address.address);
   if (netnsState(request.netns) !== 'namespace') return [];
   const found = await readLink(machine.kernel, request.ifname, request.netns).catch((error: Error) => {
     machine.warn(`the container's addresses are not known: ${error.message}`);

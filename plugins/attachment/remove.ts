@@ -1,7 +1,7 @@
 /** How an attachment by a veth pair ends: by DEL, or by a GC that no longer lists it. */
 
 import { sweepMasquerade } from '../../src/apply/masquerade.ts';
-import { forgetReference } from '../../src/apply/other-suite.ts';
+import { forgetMasquerade } from '../../src/apply/other-suite.ts';
 import { settle } from '../../src/apply/settle.ts';
 import { removeVeth, sweepVeths } from '../../src/apply/veth.ts';
 import { readValidAttachments } from '../../src/cni/conf.ts';
@@ -15,7 +15,7 @@ import { forward, hasFlag, idOf } from './veth.ts';
 async function removeLinks(request: Request, { kernel, exec }: Machine): Promise<void> {
   const id = idOf(request);
   const maker = await removeVeth(kernel, hostVethName(id), request.netns, request.ifname);
-  if (maker === 'foreign' && hasFlag(request, 'ipMasq')) await forgetReference(exec, id);
+  if (maker === 'foreign' && hasFlag(request, 'ipMasq')) await forgetMasquerade(exec, id);
 }
 
 /**

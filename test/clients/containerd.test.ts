@@ -34,7 +34,8 @@ const bridge = {
 const portmap = { type: 'portmap', capabilities: { portMappings: true } };
 const lists = {
   'bridge, portmap and firewall': [bridge, portmap, { type: 'firewall' }],
-  'culvert and portmap': [{ type: 'culvert', capabilities: { ips: true, mac: true } }, portmap],
+  'bridge, portmap and bandwidth': [bridge, portmap, { type: 'bandwidth', capabilities: { bandwidth: true } }],
+  culvert: [{ type: 'culvert', capabilities: { bandwidth: true, ips: true, mac: true, portMappings: true } }],
 };
 
 /** What the agent tells the plugin `culvert`. */
@@ -131,11 +132,11 @@ rm -rf /run/netns/* /run/containerd /var/lib/containerd ${retained}`;
 async function runPod(
   machine: Machine,
   name: string,
-  ports = '',
+  more = '',
 ): Promise<{ id: string; netns: string; ips: string[] }> {
   const metadata = `metadata { name: "${name}" uid: "${name}" namespace: "default" }`;
   const linux = `linux { cgroup_parent: "/${machine.host.name}" }`;
-  const answer = await cri(machine, 'RunPodSandbox', `config { ${metadata} ${ports} ${linux} }`);
+  const answer = await cri(machine, 'RunPodSandbox', `config { ${metadata} ${more} ${linux} }`);
   const id = /pod_sandbox_id: "(\w+)"/.exec(answer)![1]!;
   const status = await cri(machine, 'PodSandboxStatus', `pod_sandbox_id: "${id}" verbose: true`);
   const pid = /\\"pid\\":(\d+)/.exec(status)![1]!;
@@ -149,7 +150,12 @@ async function removePod(machine: Machine, id: string): Promise<void> {
 const ports =
   'port_mappings { container_port: 80 host_port: 8080 } port_mappings { protocol: UDP container_port: 80 host_port: 5353 }';
 
-describe.each(Object.entries(lists))('a pod sandbox with %s', (_, plugins) => {
+/** Rates as Kubernetes has people write them, on the pod. */
+const rates = ['ingress', 'egress']
+  .map((direction) => `annotations { key: "kubernetes.io/${direction}-bandwidth" value: "20M" }`)
+  .join(' ');
+
+describe.each(Object.entries(lists))('a pod sandbox with %s', (name, plugins) => {
   // the machine outside gives the host the addresses that the node file names
   beforeEach<{ machine: Machine; outside: Outside }>(async ({ machine, outside: _outside }) => {
     await startContainerd(machine, plugins);
@@ -183,6 +189,16 @@ describe.each(Object.entries(lists))('a pod sandbox with %s', (_, plugins) => {
     expect(left(machine)).toEqual([]);
   });
 
+  it.runIf(/bandwidth|culvert/.test(name))(
+    'is held to the rates of its annotations, both ways, and leaves nothing',
+    async ({ machine }) => {
+      const pod = await runPod(machine, 'a', `${ports} ${rates}`);
+      expect(machine.host.exec('tc qdisc show').match(/tbf .* rate 20Mbit/g)).toHaveLength(2);
+      await removePod(machine, pod.id);
+      expect(left(machine)).toEqual([]);
+    },
+  );
+
   it('reaches another one', async ({ machine, services }) => {
     const [a, b] = [await runPod(machine, 'a'), await runPod(machine, 'b')];
     await services.serve(b.netns, 'b');
@@ -199,7 +215,7 @@ describe.each(Object.entries(lists))('a pod sandbox with %s', (_, plugins) => {
   });
 
   it('passes CHECK with the result that containerd keeps, and not after damage', async ({ machine }) => {
-    const pod = await runPod(machine, 'a', ports);
+    const pod = await runPod(machine, 'a', `${ports} ${rates}`);
     const kept = JSON.parse(machine.read(`${retained}/net-${pod.id}-eth0`)) as {
       result: CniResult;
       capabilityArgs: object;
@@ -214,7 +230,7 @@ describe.each(Object.entries(lists))('a pod sandbox with %s', (_, plugins) => {
   });
 
   it('of a runtime that was killed with all processes is removed whole by the next one', async ({ machine }) => {
-    const pod = await runPod(machine, 'a', ports);
+    const pod = await runPod(machine, 'a', `${ports} ${rates}`);
     machine.killAll();
     expect(left(machine)).not.toEqual([]);
     await startContainerd(machine, plugins);
@@ -224,7 +240,7 @@ describe.each(Object.entries(lists))('a pod sandbox with %s', (_, plugins) => {
   });
 
   it('that the runtime forgot is removed by GC', async ({ machine }) => {
-    await runPod(machine, 'a', ports);
+    await runPod(machine, 'a', `${ports} ${rates}`);
     machine.killAll();
     machine.run(['sh', '-c', forget]);
     expect(left(machine)).not.toEqual([]);
