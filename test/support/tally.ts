@@ -22,6 +22,9 @@ export interface NotRun {
   reason: string;
 }
 
+/** Ends the reason of a case that a machine with Debian's kernel runs only where everything is asked for (REQUIRE_ALL). */
+export const onDemand = '; REQUIRE_ALL=1 runs it in a machine';
+
 /** What tells a test from all others, in whichever layer it runs. */
 export const testId = (file: string, name: string): string => `${file} > ${name}`;
 

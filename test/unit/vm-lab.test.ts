@@ -1,6 +1,7 @@
 /** The VM lab's pure parts: frames read back into headers, and which cases are run again inside a machine. */
 
 import { describe, expect, it } from 'vitest';
+import { onDemand } from '../support/tally.ts';
 import { byLayer, lackingKernel } from '../vm/lab/inside.ts';
 import { parsePcap } from '../vm/lab/packet.ts';
 
@@ -77,13 +78,15 @@ describe('what runs inside a machine', () => {
     expect(() => byLayer(['src/main.ts'])).toThrow('got "src/main.ts", want one such as');
   });
 
-  it('is what the kernel lacked, not what was not installed', () => {
+  it('is what the kernel lacked, not what was not installed; what is on demand only when all is asked for', () => {
     const file = 'test/conformance/a.test.ts';
     const notRun = [
       { file, name: 'x > one', reason: 'this kernel has no dummy' },
       { file, name: 'x > two', reason: 'the reference plugins are not installed' },
+      { file, name: 'x > three', reason: `this kernel has no dummy${onDemand}` },
     ];
     const tally = `${JSON.stringify({ layer: 'conformance', passed: 3, failed: 0, notRun })}\n`;
     expect(lackingKernel(tally)).toEqual([{ layer: 'conformance', files: [file], names: ['x > one'] }]);
+    expect(lackingKernel(tally, true)[0]!.names).toEqual(['x > one', 'x > three']);
   });
 });

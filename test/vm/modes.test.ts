@@ -10,10 +10,14 @@ import { VmLab } from './lab/lab.ts';
 import type { Header } from './lab/packet.ts';
 
 /** node1 and node2 on lan-a, node3 behind the router on lan-b. */
-const document = parse(readFileSync(join(checkout, 'conf/lab/three-nodes.yaml'), 'utf8')) as object;
+const document = parse(readFileSync(join(checkout, 'conf/lab/three-nodes.yaml'), 'utf8')) as {
+  nodes: Record<string, object>;
+};
 
-/** What carries a pod's packet on the segment; `plain` is nothing. */
-type Carrier = Partial<Header> | 'plain';
+const sites: Record<string, string> = { node1: 'north', node2: 'north', node3: 'south' };
+
+/** What carries a pod's packet on the segment, by the packet's own family; `plain` is nothing, `sealed` hides the packet. */
+type Carrier = 'plain' | { sealed: Partial<Header> } | Record<Family, Partial<Header>>;
 
 interface Case {
   name: string;
@@ -23,12 +27,24 @@ interface Case {
   across: Carrier;
 }
 
-const vxlan4 = { protocol: 17, port: 4789, vni: 1, src: '192.168.1.11', ttl: 64, dontFragment: false };
-const vxlan6 = { protocol: 17, port: 4789, vni: 1, src: 'fd00:192:168:1::11', ttl: 64 };
+const alike = (header: Partial<Header>): Carrier => ({ 4: header, 6: header });
+
+const from4 = { src: '192.168.1.11', ttl: 64 };
+const from6 = { src: 'fd00:192:168:1::11', ttl: 64 };
+const vxlan = { protocol: 17, port: 4789, vni: 1 };
+const vxlan4 = alike({ ...from4, ...vxlan, dontFragment: false });
+const vxlan6 = alike({ ...from6, ...vxlan });
+const ipip = { 4: { ...from4, protocol: 4, dontFragment: true }, 6: { ...from6, protocol: 41 } };
+const ipip6 = { 4: { ...from6, protocol: 4 }, 6: { ...from6, protocol: 41 } };
+const wireguard = { protocol: 17, sourcePort: 51820, port: 51820 };
+const wireguard4 = { sealed: { ...from4, ...wireguard } };
+const wireguard6 = { sealed: { ...from6, ...wireguard } };
+
+const everywhere = (carrier: Carrier) => ({ same: carrier, across: carrier });
 
 const cases: Case[] = [
-  { name: 'vxlan over IPv4', agent: { mode: 'vxlan' }, underlay: [4], same: vxlan4, across: vxlan4 },
-  { name: 'vxlan over IPv6', agent: { mode: 'vxlan' }, underlay: [6], same: vxlan6, across: vxlan6 },
+  { name: 'vxlan over IPv4', agent: { mode: 'vxlan' }, underlay: [4], ...everywhere(vxlan4) },
+  { name: 'vxlan over IPv6', agent: { mode: 'vxlan' }, underlay: [6], ...everywhere(vxlan6) },
   {
     name: 'vxlan, direct in one subnet',
     agent: { mode: 'vxlan', sameSubnet: 'direct' },
@@ -36,7 +52,18 @@ const cases: Case[] = [
     same: 'plain',
     across: vxlan4,
   },
-  { name: 'routed', agent: { mode: 'routed' }, underlay: [4, 6], same: 'plain', across: 'plain' },
+  { name: 'ipip, each family in its own', agent: { mode: 'ipip' }, underlay: [4, 6], ...everywhere(ipip) },
+  { name: 'ipip over IPv6', agent: { mode: 'ipip' }, underlay: [6], ...everywhere(ipip6) },
+  { name: 'wireguard over IPv4', agent: { mode: 'wireguard' }, underlay: [4], ...everywhere(wireguard4) },
+  { name: 'wireguard over IPv6', agent: { mode: 'wireguard' }, underlay: [6], ...everywhere(wireguard6) },
+  { name: 'routed', agent: { mode: 'routed' }, underlay: [4, 6], ...everywhere('plain') },
+  {
+    name: 'routed in a site, wireguard between sites',
+    agent: { mode: 'routed', betweenSites: 'wireguard' },
+    underlay: [4, 6],
+    same: 'plain',
+    across: wireguard4,
+  },
 ];
 
 let lab: VmLab;
@@ -45,6 +72,7 @@ beforeAll(async () => {
   // the router knows the podCIDRs, as routed mode needs; what is in a tunnel it does not see
   lab = await VmLab.up({
     ...document,
+    nodes: Object.fromEntries(Object.entries(document.nodes).map(([name, n]) => [name, { ...n, site: sites[name] }])),
     routers: { router: { segments: ['lan-a', 'lan-b', 'internet'], podRoutes: true } },
   });
 });
@@ -71,17 +99,19 @@ describe.each(cases)('$name', ({ agent, underlay, same, across }) => {
     const pod = lab.node(to).pods[0]!;
     const capture = await lab.capture('lan-a', 'ip or ip6');
     expect(await lab.node('node1').unreachable(from.name, Object.values(pod.addresses))).toEqual([]);
-    const packets = (await capture.stop()).filter((headers) =>
-      headers.some((h) => h.dst === pod.addresses[4] || h.dst === pod.addresses[6]),
-    );
-    const echoes = packets.filter((headers) => isEcho(headers.at(-1)));
+    const packets = await capture.stop();
+    const toPod = packets.filter((headers) => headers.some((h) => Object.values(pod.addresses).includes(h.dst)));
+    if (typeof carrier === 'object' && 'sealed' in carrier) {
+      expect(toPod).toEqual([]);
+      expect(packets).toContainEqual([expect.objectContaining(carrier.sealed)]);
+      return;
+    }
+    const echoes = toPod.filter((headers) => isEcho(headers.at(-1)));
     expect(echoes.map((e) => e.at(-1)!.dst)).toEqual(expect.arrayContaining(Object.values(pod.addresses)));
     for (const headers of echoes) {
-      if (carrier === 'plain') expect(headers).toHaveLength(1);
-      else {
-        expect(headers).toHaveLength(2);
-        expect(headers[0]).toMatchObject(carrier);
-      }
+      const outer = headers.slice(0, -1);
+      if (carrier === 'plain') expect(outer).toEqual([]);
+      else expect(outer).toMatchObject([carrier[headers.at(-1)!.protocol === 1 ? 4 : 6]]);
     }
   });
 });

@@ -42,7 +42,10 @@ async function test(args: string[]): Promise<number> {
   for (const file of positionals) {
     if (!existsSync(file)) throw new UsageError(`test: got "${file}", want a file that is there`);
   }
-  const runs: InsideRun[] = tally === undefined ? byLayer(positionals) : lackingKernel(readFileSync(tally, 'utf8'));
+  const runs: InsideRun[] =
+    tally === undefined
+      ? byLayer(positionals)
+      : lackingKernel(readFileSync(tally, 'utf8'), process.env['REQUIRE_ALL'] === '1');
   let status = 0;
   for (const run of runs) {
     const { exitCode, output, tally: lines } = await runInside(run);

@@ -5,7 +5,7 @@
 
 import { rmSync } from 'node:fs';
 import { UsageError } from '../../../src/command.ts';
-import type { Tally } from '../../support/tally.ts';
+import { onDemand, type Tally } from '../../support/tally.ts';
 import { ensureBase } from './base.ts';
 import { modulesDrive, projectDrive } from './drives.ts';
 import { scratchDir } from './scratch.ts';
@@ -37,13 +37,15 @@ export function layerOf(file: string): string {
 export const byLayer = (files: readonly string[]): InsideRun[] =>
   [...Map.groupBy(files, layerOf)].map(([layer, own]) => ({ layer, files: own }));
 
-/** What layers have reported as NOT RUN for want of something in the host's kernel. */
-export function lackingKernel(tallyLines: string): InsideRun[] {
+/** What layers have reported as NOT RUN for want of something in the host's kernel; with `all` also what is run on demand. */
+export function lackingKernel(tallyLines: string, all = false): InsideRun[] {
   const tallies = tallyLines
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Tally);
-  const cases = tallies.flatMap((t) => t.notRun).filter((n) => n.reason.startsWith('this kernel has no'));
+  const cases = tallies
+    .flatMap((t) => t.notRun)
+    .filter(({ reason }) => reason.startsWith('this kernel has no') && (all || !reason.endsWith(onDemand)));
   return [...Map.groupBy(cases, (c) => layerOf(c.file))].map(([layer, own]) => ({
     layer,
     files: [...new Set(own.map((c) => c.file))],
