@@ -87,6 +87,7 @@ const withFailedLine = (stderr: string, stdin = ''): string =>
 
 /** Debian's package of each tool. */
 const packages: Readonly<Record<string, string>> = {
+  bird: 'bird2',
   bridge: 'iproute2',
   conntrack: 'conntrack',
   ip: 'iproute2',
