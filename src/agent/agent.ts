@@ -12,6 +12,7 @@ import { withKeys } from './keys.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
 import { Reconciler } from './reconcile.ts';
+import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
 
@@ -19,17 +20,20 @@ export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
 /** The tasks of an agent with this configuration. */
 export function tasksOf(config: AgentConfig, log: Log): Task[] {
-  const kernel = createKernel(createExec((command) => log('debug', 'run', { command })));
+  const exec = createExec((command) => log('debug', 'run', { command }));
+  const kernel = createKernel(exec);
   const source = new FileSource(config.cluster.file);
   const status = new Status();
-  const reconciler = new Reconciler({ config, source, kernel, status, log });
+  const changed = (): void => reconciler.hostChanged();
+  const speaker = new Speaker({ run: config.paths.run, exec, status, log, changed });
+  const reconciler = new Reconciler({ config, source, kernel, speaker, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
     notReady: () => undefined,
   };
   const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
-  const tasks = [watching, monitor, reconciler];
+  const tasks = [watching, monitor, speaker, reconciler];
   return [...tasks, new HttpServer(config.listen, status, tasks)];
 }
 

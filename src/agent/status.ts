@@ -1,6 +1,8 @@
 /** What the agent has to say about itself: metrics for Prometheus, problems for people. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { BgpSession } from '../plan/bgp.ts';
+import type { SessionStatus } from './bird-status.ts';
 import type { Outlook } from './converge.ts';
 
 export class Status {
@@ -37,12 +39,32 @@ export class Status {
     registers: [this.registry],
   });
 
+  readonly #sessionUp = this.#sessionGauge('culvert_bgp_session_up', '1 when the BGP session is established, else 0');
+  readonly #imported = this.#sessionGauge('culvert_bgp_prefixes_imported', 'Prefixes taken from the BGP peer');
+  readonly #exported = this.#sessionGauge('culvert_bgp_prefixes_exported', 'Prefixes told to the BGP peer');
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
   }
 
   #gauge(name: string, help: string): Gauge {
     return new Gauge({ name, help, registers: [this.registry] });
+  }
+
+  #sessionGauge(name: string, help: string): Gauge<'peer' | 'family'> {
+    return new Gauge({ name, help, labelNames: ['peer', 'family'], registers: [this.registry] });
+  }
+
+  /** How the BGP sessions are; those that are no more leave the metrics. */
+  setSessions(sessions: readonly BgpSession[], found: ReadonlyMap<string, SessionStatus>): void {
+    for (const gauge of [this.#sessionUp, this.#imported, this.#exported]) gauge.reset();
+    for (const { name, peer, family } of sessions) {
+      const status = found.get(name);
+      const labels = { peer, family: `ipv${family}` };
+      this.#sessionUp.set(labels, status?.isUp ? 1 : 0);
+      this.#imported.set(labels, status?.imported ?? 0);
+      this.#exported.set(labels, status?.exported ?? 0);
+    }
   }
 
   /** A pass is over. */
