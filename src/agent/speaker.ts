@@ -16,7 +16,7 @@ import type { Status } from './status.ts';
 import { pause, type Task } from './task.ts';
 
 /** Sessions and routes take a moment to come: so long their absence is no problem, and the node not ready. */
-const settleMs = 10_000;
+const settleMs = 5000;
 const lookMs = 1000;
 
 /** BIRD's files in the agent's folder. */

@@ -36,6 +36,7 @@ export class BirdControl {
   private constructor(socket: Socket, ended: () => void) {
     this.#socket = socket;
     socket.setEncoding('utf8');
+    socket.unref(); // a connection is no reason to go on living
     socket.on('data', (chunk: string) => this.#take(chunk));
     socket.on('error', () => {}); // `close` follows
     socket.on('close', () => {

@@ -7,10 +7,10 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { agentProcess, clusterYaml, ensureAgent, readIfThere, writeIfChanged } from './agents.ts';
+import { agentProcess, clusterYaml, ensureAgent, writeIfChanged } from './agents.ts';
 import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
-import { netnsDir, Place } from './place.ts';
+import { netnsDir, Place, readIfThere } from './place.ts';
 import { Pods } from './pods.ts';
 import {
   commandLineOf,
@@ -22,6 +22,7 @@ import {
   processOf,
 } from './process.ts';
 import { hostName } from './schema.ts';
+import { ensureRouters } from './top-of-rack.ts';
 import { type AgentSettings, decodeTopology, type Topology } from './topology.ts';
 import { wire } from './wiring.ts';
 
@@ -91,9 +92,10 @@ export class Lab {
     await ensureWiring(this.place, wiring, this.#machine);
     progress(`${topology.nodes.length} nodes wired: ${wiring.hosts.length} namespaces, ${wiring.wires.length} links`);
     writeIfChanged(this.place.clusterYaml, clusterYaml(topology, this.place));
+    for (const router of await ensureRouters(topology, this.place)) progress(`${router}: BIRD started`);
     await Promise.all(
       topology.nodes.map(async (node) => {
-        const isNew = await ensureAgent(node, this.place, executable, this.#machine);
+        const isNew = await ensureAgent(node, topology, this.place, executable, this.#machine);
         progress(`${node.name}: agent ${isNew ? 'started' : 'runs'}, ready`);
         const changed = await this.pods(node.name).ensure(node);
         progress(

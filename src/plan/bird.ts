@@ -1,10 +1,11 @@
 /**
  * BIRD 2's configuration as text, in blocks with an empty line between them. Its tables are BIRD's own (`master4`, `master6`): what
- * is learnt goes from there into the kernel's main table as `proto bird metric 32`, behind any route of ours or an admin's.
+ * is learnt goes from there into the kernel's main table as `proto bird metric 2048`. That is behind any route of ours, an admin's or the
+ * kernel's own to the same prefix: in IPv6 those have the metrics 1024 and 256, and BIRD's usual 32 would stand before them.
  *
  * The node's podCIDRs are announced as routes that are `unreachable`, and go into the kernel like that: a packet to a pod address
  * that no pod has ends here with an ICMP error. Without them it would follow the default route to the router, which has our
- * podCIDR from us, and come back until its TTL is used up. A pod's own route, or the bridge's, is longer or comes first (metric 0).
+ * podCIDR from us, and come back until its TTL is used up. A pod's own route is longer, the bridge's comes first by its metric.
  *
  * A route reflector has a second table, `nodes4`, of all nodes' routes: only those that are its own way too go on into `master4`.
  */
@@ -59,6 +60,7 @@ function kernel({ family, pods, own }: BirdShare): string[] {
     block(`protocol kernel kernel${family}`, [
       // other people's routes lead to next hops; those of pods (proto 67) lead nowhere but to pods
       'learn;',
+      'metric 2048;',
       // it hears of everybody's changes but of those to its own routes: what somebody deletes is back in a second
       'scan time 1;',
       'graceful restart;',
