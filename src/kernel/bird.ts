@@ -36,7 +36,6 @@ export class BirdControl {
   private constructor(socket: Socket, ended: () => void) {
     this.#socket = socket;
     socket.setEncoding('utf8');
-    socket.unref(); // a connection is no reason to go on living
     socket.on('data', (chunk: string) => this.#take(chunk));
     socket.on('error', () => {}); // `close` follows
     socket.on('close', () => {
@@ -78,11 +77,15 @@ export class BirdControl {
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     if (this.#socket.destroyed) return Promise.reject(new Error('BIRD closed its control socket'));
     this.#waiting.push({ resolve, reject });
+    this.#socket.ref();
     const timer = setTimeout(() => {
       reject(new Error(`BIRD has not answered within ${patienceMs / 1000} s`));
       this.close(); // a late answer would be taken for the next one
     }, patienceMs).unref();
-    return promise.finally(() => clearTimeout(timer));
+    return promise.finally(() => {
+      clearTimeout(timer);
+      this.#socket.unref(); // a connection that nobody waits at is no reason to go on living
+    });
   }
 
   #take(chunk: string): void {

@@ -113,7 +113,7 @@ export class Lab {
     const agents = this.#agents();
     const isAgent = (p: ProcessId) => agents.some((a) => a.pid === p.pid);
     const strays = processesOf(this.place.lab).filter(
-      (p) => !isAgent(p) && (isPlugin(p) || isUnknownAgent(p) || !homes.some((netns) => isInNamespace(p, netns))),
+      (p) => !isAgent(p) && (isPlugin(p) || isAgentProcess(p) || !homes.some((netns) => isInNamespace(p, netns))),
     );
     const homeless = agents.filter((a) => !nodes.has(a.node) || !isInNamespace(a, this.place.netns(a.node)));
     await endProcesses([...strays, ...homeless]);
@@ -176,7 +176,9 @@ export class Lab {
   async down(): Promise<Removed> {
     using _lock = this.#lock();
     const hadFiles = existsSync(this.place.dir);
-    const processes = await endProcesses(await this.#processes());
+    // agents first: they would start a BIRD again that ends before them
+    const agents = await endProcesses((await this.#processes()).filter(isAgentProcess));
+    const processes = agents + (await endProcesses(await this.#processes()));
     const hosts = listNamespaces(this.place);
     for (const host of hosts) await removeNamespace(this.place, host, this.#machine);
     rmSync(this.place.dir, { recursive: true, force: true });
@@ -195,8 +197,8 @@ export function abandonedLabs(prefix: string, stateDir: string): string[] {
 
 const readIfDir = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : []);
 
-/** An agent that no pid file knows: `up` was killed between the two. Two agents on one node would fight. */
-const isUnknownAgent = (p: ProcessId): boolean => commandLineOf(p).slice(1, 3).join(' ') === 'agent --config';
+/** An agent, also one that no pid file knows: `up` was killed between the two. Two agents on one node would fight. */
+const isAgentProcess = (p: ProcessId): boolean => commandLineOf(p).slice(1, 3).join(' ') === 'agent --config';
 
 function removeIfEmpty(dir: string): void {
   try {
