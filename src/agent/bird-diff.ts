@@ -1,7 +1,7 @@
 /** What `culvert plan` says of BIRD: the lines of its configuration that go and come, and what it would be told. */
 
 import { existsSync, readFileSync } from 'node:fs';
-import { BirdControl, type BirdFiles, birdArgv } from '../kernel/bird.ts';
+import { BirdControl, type BirdFiles, birdArgv, flushArgvs } from '../kernel/bird.ts';
 
 /** The configuration's blocks by their first lines, which name them. */
 const blocksOf = (text: string): Map<string, string[]> =>
@@ -30,7 +30,9 @@ export function diffBlocks(before: string, after: string): string[] {
 export async function birdLines(wanted: string | undefined, files: BirdFiles): Promise<string[]> {
   const control = existsSync(files.socket) ? await BirdControl.open(files.socket, () => {}) : undefined;
   control?.close();
-  if (wanted === undefined) return control ? [`birdc -s ${files.socket} down`] : [];
+  if (wanted === undefined) {
+    return control ? [`birdc -s ${files.socket} graceful restart`, ...flushArgvs.map((argv) => argv.join(' '))] : [];
+  }
   const before = existsSync(files.configuration) ? readFileSync(files.configuration, 'utf8') : '';
   const changed = diffBlocks(before, wanted).map((l) => `# ${l}`);
   const head = changed.length > 0 ? [`# ${files.configuration}`, ...changed] : [];

@@ -6,7 +6,7 @@
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BirdControl, type BirdFiles, startBird } from '../kernel/bird.ts';
+import { BirdControl, type BirdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { BgpPlan, BgpSession } from '../plan/bgp.ts';
 import { readPassword } from '../store/keys.ts';
@@ -180,13 +180,16 @@ export class Speaker implements Task {
     return haveChanged;
   }
 
+  /** As if it came back: neighbours keep their routes to us until they too have them of another mode, or the time is up. */
   async #end(control: BirdControl): Promise<void> {
+    const { exec, status, log } = this.#parts;
     this.#control = undefined;
     this.#taken = undefined;
-    this.#parts.status.setSessions([], new Map());
-    await control.ask('down');
-    control.close();
-    this.#parts.log('info', 'ended BIRD; the routes are of another mode now');
+    status.setSessions([], new Map());
+    await control.ask('graceful restart');
+    await control.closed;
+    for (const argv of flushArgvs) await exec(argv);
+    log('info', 'ended BIRD; the routes are of another mode now');
   }
 
   async #look(control: BirdControl, plan: BgpPlan): Promise<void> {

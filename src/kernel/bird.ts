@@ -32,13 +32,18 @@ export class BirdControl {
   readonly #socket: Socket;
   readonly #waiting: { resolve(reply: Reply): void; reject(error: Error): void }[] = [];
   #input = '';
+  /** Settles when the connection is over. */
+  readonly closed: Promise<void>;
 
   private constructor(socket: Socket, ended: () => void) {
     this.#socket = socket;
     socket.setEncoding('utf8');
     socket.on('data', (chunk: string) => this.#take(chunk));
     socket.on('error', () => {}); // `close` follows
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.closed = promise;
     socket.on('close', () => {
+      resolve();
       for (const w of this.#waiting.splice(0)) w.reject(new Error('BIRD closed its control socket'));
       ended();
     });
@@ -114,6 +119,13 @@ export const birdArgv = (files: BirdFiles, recover: boolean): string[] => [
   files.pid,
   ...(recover ? ['-R'] : []),
 ];
+
+/** What takes BIRD's routes out of the kernel once it has ended; a BIRD of somebody else's has another metric. */
+export const flushArgvs = (['-4', '-6'] as const).map((family) => [
+  'ip',
+  family,
+  ...'route flush proto bird metric 2048'.split(' '),
+]);
 
 /** Starts a BIRD that outlives us. Throws CommandError: not installed, or what it says of its configuration. */
 export async function startBird(exec: Exec, files: BirdFiles, recover: boolean): Promise<void> {

@@ -37,21 +37,24 @@ const holdSeconds = 30;
 const block = (head: string, lines: readonly string[]): string =>
   [`${head} {`, ...lines.map((line) => (line.startsWith('include ') ? line : `  ${line}`)), '}'].join('\n');
 
-/** One prefix a line: a changed cluster is a changed line. */
-const setOf = (prefixes: readonly string[]): string =>
-  prefixes.length === 1 ? `[ ${prefixes[0]} ]` : `[\n      ${prefixes.join(',\n      ')}\n    ]`;
+/** One prefix a line: a changed cluster is a changed line. `indent` is that of the line it stands in. */
+function setOf(prefixes: readonly string[], indent: number): string {
+  if (prefixes.length === 1) return `[ ${prefixes[0]} ]`;
+  const [outer, inner] = [indent, indent + 2].map((n) => `\n${' '.repeat(n)}`);
+  return `[${inner}${prefixes.join(`,${inner}`)}${outer}]`;
+}
 
 function importOf(rules: readonly ImportRule[]): string {
   const [first] = rules;
   if (rules.length === 1 && first?.verdict === 'accept' && first.set && first.set.length > 0) {
-    return `import where net ~ ${setOf(first.set)};`;
+    return `import where net ~ ${setOf(first.set, 4)};`;
   }
   const lines = rules
     .filter(({ set }) => set === undefined || set.length > 0)
-    .map(({ verdict, set }) => (set ? `if net ~ ${setOf(set)} then ${verdict};` : `${verdict};`));
-  return lines.some((l) => l.includes('accept'))
-    ? ['import filter {', ...lines.map((l) => `  ${l}`), '  reject;', '};'].join('\n    ')
-    : 'import none;';
+    .map(({ verdict, set }) => (set ? `if net ~ ${setOf(set, 6)} then ${verdict};` : `${verdict};`));
+  if (!rules.some((r) => r.verdict === 'accept' && r.set?.length !== 0)) return 'import none;';
+  const end = rules.at(-1)?.set ? ['  reject;'] : [];
+  return ['import filter {', ...lines.map((l) => `  ${l}`), ...end, '};'].join('\n    ');
 }
 
 function kernel({ family, pods, own }: BirdShare): string[] {
@@ -74,7 +77,7 @@ function kernel({ family, pods, own }: BirdShare): string[] {
           block(`protocol pipe own${family}`, [
             `table nodes${family};`,
             `peer table master${family};`,
-            own.length === 0 ? 'export none;' : `export where net ~ ${setOf(own)};`,
+            own.length === 0 ? 'export none;' : `export where net ~ ${setOf(own, 2)};`,
             'import where source = RTS_STATIC;',
           ]),
         ]),
