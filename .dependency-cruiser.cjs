@@ -57,6 +57,12 @@ module.exports = {
       to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|nftables|plan|kernel|apply)' },
     },
     {
+      name: 'ipam-imports-what-is-below',
+      severity: 'error',
+      from: { path: '^src/ipam' },
+      to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|nftables|plan|kernel|store|apply|ipam)' },
+    },
+    {
       name: 'programs-never-import-each-other',
       severity: 'error',
       from: { path: '^(?:src/)?(plugins|agent|lab|cli)/', pathNot: '^src/cli/' },

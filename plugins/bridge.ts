@@ -21,7 +21,7 @@ import { planForwarding, planPortVlans, planVeth, type VethPair } from '../src/p
 import { type GuardedPort, guardPort } from '../src/plan/macspoofchk.ts';
 import { beginMasquerade } from './attachment/masquerade.ts';
 import { collect, removeAttachment } from './attachment/remove.ts';
-import { applyPod, forward, hasFlag, idOf, obtainAddresses } from './attachment/veth.ts';
+import { applyPod, forward, hasFlag, idOf, obtainAddresses, standBy } from './attachment/veth.ts';
 import { check } from './bridge/check.ts';
 import { type BridgeConf, decodeBridgeConf } from './bridge/conf.ts';
 import {
@@ -42,6 +42,8 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   requireNetns(request);
   const { kernel } = machine;
   const pair = pairOf(request, conf);
+  // the first ADD of a bridge asks more of ip than one batch
+  if (runningLink(conf.bridge)) standBy(request, kernel, conf);
   await using undo = new UndoStack(machine);
 
   let { dns } = conf;
@@ -131,6 +133,7 @@ async function status(request: Request, machine: Machine): Promise<void> {
 export const bridge: Plugin<Machine> = {
   name: 'bridge',
   about: 'connects containers to a Linux bridge on the host',
+  decode: decodeBridgeConf,
   add,
   del,
   check,

@@ -1,34 +1,40 @@
 /**
  * culvert: the one plugin a cluster needs. The agent has written what this node is (node.json: podCIDRs, MTU, way of attaching);
- * ADD leases an address out of the podCIDRs and attaches the pod with two child processes. It works from that file with the
- * agent down; masquerade and the paths to other nodes are the agent's.
+ * ADD leases an address out of the podCIDRs and attaches the pod with two child processes, one more for host ports and one for
+ * shaping, which run beside the second. It works from that file with the agent down; masquerade and the paths to other nodes are
+ * the agent's.
  */
 
 import { apply } from '../src/apply/apply.ts';
+import { addShaping, ifbsOf, removeIfbs, shapingProblems } from '../src/apply/bandwidth.ts';
 import { withBridge } from '../src/apply/bridge.ts';
 import { differences, pairProblems, readAll } from '../src/apply/check.ts';
+import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
 import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath, removeVeth, sweepVeths } from '../src/apply/veth.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
-import type { IpConfig, Request, Result, Route } from '../src/cni/types.ts';
+import type { Request, Result } from '../src/cni/types.ts';
+import { isObject } from '../src/decode.ts';
 import type { Problem } from '../src/errors.ts';
 import { CniError } from '../src/errors.ts';
+import { runningLink } from '../src/kernel/ifaddrs.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
-import { type Address, equalAddress, formatAddress } from '../src/net/address.ts';
-import { attachmentLabel, hostMac, hostVethName, podMac } from '../src/net/name.ts';
-import { defaultPrefix, formatPrefix, hostPrefix, type Prefix } from '../src/net/prefix.ts';
+import { equalAddress, formatAddress } from '../src/net/address.ts';
+import { attachmentMark, hostVethName, labelKeeper } from '../src/net/name.ts';
+import { formatPrefix } from '../src/net/prefix.ts';
 import { formatRangeSet, rangeOf } from '../src/net/range.ts';
-import { planForwarding, planPod, planVeth } from '../src/plan/attachment.ts';
-import { gatewayPrefixes, gatewaysByFamily } from '../src/plan/bridge.ts';
+import { planForwarding } from '../src/plan/attachment.ts';
+import { gatewayPrefixes } from '../src/plan/bridge.ts';
 import { diff } from '../src/plan/diff.ts';
-import { emptyState, type LinkState, mergeStates, type NamespaceState } from '../src/plan/host.ts';
-import { nextHop, planPtpHost, planPtpPod } from '../src/plan/ptp.ts';
+import { emptyState, type LinkState, mergeStates } from '../src/plan/host.ts';
 import { Leases } from '../src/store/leases.ts';
-import { idOf } from './attachment/veth.ts';
+import { shapedLinks } from './attachment/bandwidth.ts';
+import { beginPortmap, portmapProblems, routeLocalnet, routesLocalnet } from './attachment/portmap.ts';
+import { idOf, standBy } from './attachment/veth.ts';
 import {
   type CulvertConf,
   decodeCulvertConf,
@@ -38,69 +44,7 @@ import {
   podRanges,
   readNode,
 } from './culvert/conf.ts';
-
-/** An attachment as planned: both ends' shares, from what the node is and what the pod was leased. */
-interface Attachment {
-  host: string;
-  hostMac: string;
-  podMac: string;
-  addresses: readonly Prefix[];
-  ips: IpConfig[];
-  routes: Route[];
-  onHost: Partial<NamespaceState>;
-  inPod: Partial<NamespaceState>;
-}
-
-/** Plans the attachment of leased addresses (with their podCIDR's length). `mac` is the address asked for, if any. */
-function plan(
-  request: Request,
-  node: Node,
-  leased: readonly { address: Prefix; gateway: Address }[],
-  mac?: string,
-): Attachment {
-  const id = idOf(request);
-  const routed = node.attach === 'ptp';
-  const ends = {
-    host: hostVethName(id),
-    hostMac: hostMac(id),
-    podMac: mac ?? podMac(id),
-  };
-  const ips = leased.map(({ address, gateway }) =>
-    routed
-      ? { address: hostPrefix(address.address), gateway: nextHop[address.address.family], interface: 1 }
-      : { address, gateway, interface: 2 },
-  );
-  const gateways = gatewaysByFamily(ips);
-  const routes = [...gateways].map(([family, gw]) => ({ dst: defaultPrefix(family), gw }));
-  const addresses = ips.map((ip) => ip.address);
-  const share = { ifname: request.ifname, addresses, gateways, duplicateAddressDetection: false };
-  const ptp = {
-    ...ends,
-    ifname: request.ifname,
-    addresses: addresses.map((a) => a.address),
-    nodeAddresses: node.addresses,
-  };
-  const veth = planVeth({
-    ...ends,
-    pod: request.ifname,
-    netns: request.netns,
-    mtu: node.mtu,
-    label: attachmentLabel(id),
-  });
-  if (!routed) {
-    const port: LinkState = { ...veth, master: node.bridge, hairpin: true };
-    return { ...ends, addresses, ips, routes, onHost: { links: [port] }, inPod: planPod({ ...share, routes }) };
-  }
-  const pod = planPod({ ...share, routes: [] });
-  return {
-    ...ends,
-    addresses,
-    ips,
-    routes,
-    onHost: { links: [veth], ...planPtpHost(ptp) },
-    inPod: { ...pod, ...planPtpPod(ptp) },
-  };
-}
+import { type Attachment, planAttachment } from './culvert/plan.ts';
 
 /** One address from each family's podCIDRs; an address asked for where its podCIDR is. */
 function lease(request: Request, node: Node, conf: CulvertConf, undo: UndoStack) {
@@ -128,18 +72,20 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`culvert: ${note}`);
   requireNetns(request);
   const node = readNode(conf.nodeFile);
+  if (node.attach === 'ptp' || runningLink(node.bridge)) standBy(request, kernel, { ipMasq: false });
   await using undo = new UndoStack(machine);
 
-  const attachment = plan(
-    { ...request, netns: batchPath(request.netns) },
-    node,
-    lease(request, node, conf, undo),
-    conf.mac,
-  );
+  const leased = lease(request, node, conf, undo);
+  const attachment = planAttachment({ ...request, netns: batchPath(request.netns) }, node, leased, conf);
   for (const sysctl of planForwarding(attachment.addresses.map((a) => a.address.family))) kernel.writeSysctl(sysctl);
+  undo.push(() => removeIfbs(kernel, ifbsOf(kernel, attachment.shaped)));
   const bridge = await attachHost(kernel, node, attachment, undo);
   const fresh: LinkState = { name: request.ifname, make: { kind: 'given' }, up: false };
-  await apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(attachment.inPod)), kernel, request.netns);
+  await settle([
+    apply(diff({ ...emptyState(), links: [fresh] }, mergeStates(attachment.inPod)), kernel, request.netns),
+    addShaping(kernel, attachment.shaping),
+    forwardPorts(request, machine, attachment, bridge ? [bridge.name] : [], undo),
+  ]);
   undo.commit();
 
   const mtu = node.mtu;
@@ -148,11 +94,26 @@ async function add(request: Request, machine: Machine): Promise<Result> {
       ...(bridge ? [bridge] : []),
       { name: attachment.host, mac: attachment.hostMac, mtu },
       { name: request.ifname, mac: attachment.podMac, mtu, sandbox: request.netns },
+      ...attachment.onHost.links.slice(1).map(({ name }) => ({ name, mac: attachment.shaped.mac, mtu })),
     ],
     ips: attachment.ips,
     routes: attachment.routes,
-    dns: {},
+    dns: conf.dns,
   };
+}
+
+/** Host ports. The sysctl on the host's end also tells DEL that there are some. */
+async function forwardPorts(
+  request: Request,
+  machine: Machine,
+  { host, portmap }: Attachment,
+  bridges: readonly string[],
+  undo: UndoStack,
+): Promise<void> {
+  if (portmap.forwards.length === 0) return;
+  routeLocalnet(machine.kernel, [host, ...bridges]);
+  undo.push(() => removePortmap(machine, attachmentMark(idOf(request))));
+  await beginPortmap(request, machine, portmap);
 }
 
 /** Makes the host's end; with `attach: bridge` the bridge as well, which is answered. */
@@ -176,9 +137,23 @@ const bridgeNeed = (node: Node, { ips }: Attachment) => ({
   forceAddress: true, // the bridge is ours alone: a podCIDR of earlier days goes
 });
 
+/** Whether host ports may lead to the pod: nft is asked only then. A link that is gone cannot tell. */
+function mayHavePorts({ conf }: Request, kernel: Kernel, host: string): boolean {
+  const runtime = conf['runtimeConfig'];
+  const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
+  return (routesLocalnet(kernel, host) ?? true) || (Array.isArray(mappings) && mappings.length > 0);
+}
+
 /** Removes what is there; what is not is fine, be it the node file, the namespace or the lease. */
 async function del(request: Request, machine: Machine): Promise<void> {
-  await settle([removeVeth(machine.kernel, hostVethName(idOf(request)), request.netns, request.ifname)]);
+  const { kernel } = machine;
+  const id = idOf(request);
+  const host = hostVethName(id);
+  await settle([
+    mayHavePorts(request, kernel, host) ? removePortmap(machine, attachmentMark(id)) : undefined,
+    removeVeth(kernel, host, request.netns, request.ifname),
+    removeIfbs(kernel, ifbsOf(kernel, shapedLinks(request, host))),
+  ]);
   new Leases(leaseDir(nodeFileOf(request)), request.name).release(request);
 }
 
@@ -198,10 +173,18 @@ async function check(request: Request, machine: Machine): Promise<void> {
     .map((ip) => ({ path: 'lease', got: 'nothing', want: formatAddress(ip.address.address) }));
 
   const leased = previous.ips.map(({ address, gateway }) => ({ address, gateway: gateway ?? address.address }));
-  const podMac = previous.interfaces.find((i) => i.sandbox)?.mac;
-  const wanted = plan(request, node, leased, podMac);
-  const [host, pod] = await Promise.all([readAll(machine.kernel), readAll(machine.kernel, request.netns)]);
-  const onHost = mergeStates({ ...wanted.onHost, sysctls: [] });
+  const mac = previous.interfaces.find((i) => i.sandbox)?.mac;
+  const wanted = planAttachment(request, node, leased, { ...conf, mac });
+  const { kernel } = machine;
+  const [host, pod, ...asked] = await Promise.all([
+    readAll(kernel),
+    readAll(kernel, request.netns),
+    shapingProblems(kernel, wanted.host, wanted.shaping),
+    portmapProblems(request, kernel, wanted.portmap),
+  ]);
+  // `addr show` does not tell how link-local addresses come about
+  const links = wanted.onHost.links.map(({ addrGenMode: _, ...link }) => link);
+  const onHost = mergeStates({ ...wanted.onHost, links, sysctls: [] });
   const inPod = mergeStates({ ...wanted.inPod, sysctls: [] });
   const ends = [
     host.links.find((l) => l.name === wanted.host),
@@ -211,6 +194,7 @@ async function check(request: Request, machine: Machine): Promise<void> {
     ...differences(host.state, onHost),
     ...differences(pod.state, inPod).map((p) => ({ ...p, path: `container: ${p.path}` })),
     ...pairProblems(...ends, wanted.host, request.ifname),
+    ...asked.flat(),
   );
   if (problems.length > 0) throw driftError(problems);
 }
@@ -218,7 +202,10 @@ async function check(request: Request, machine: Machine): Promise<void> {
 async function gc(request: Request, machine: Machine): Promise<void> {
   const valid = readValidAttachments(request.conf).map((v) => ({ network: request.name, ...v }));
   const keys = new Set(valid.map((v) => `${v.containerId}\0${v.ifname}`));
-  await sweepVeths(machine.kernel, request.name, valid);
+  await settle([
+    sweepVeths(machine.kernel, request.name, valid, ['veth', 'ifb']),
+    sweepPortmap(machine, labelKeeper(request.name, valid)),
+  ]);
   new Leases(leaseDir(nodeFileOf(request)), request.name).sweep((o) => keys.has(`${o.containerId}\0${o.ifname}`));
 }
 
@@ -235,6 +222,7 @@ async function status(request: Request): Promise<void> {
 export const culvert: Plugin<Machine> = {
   name: 'culvert',
   about: 'attaches pods to the cluster network that "culvert agent" maintains',
+  decode: decodeCulvertConf,
   add,
   del,
   check,

@@ -63,7 +63,9 @@ async function check(request: Request, { kernel }: Machine): Promise<void> {
       path: `${key} in set ${table} ${set}`,
       got: comment === undefined ? 'nothing' : show(comment),
       want: show(
-        ownPlaces(firewall).some((p) => p.table === table && p.set === set) ? attachmentLabel(id) : sharedLabel,
+        ownPlaces(firewall).some((p) => p.table === table && p.set === set && p.key === key)
+          ? attachmentLabel(id)
+          : sharedLabel,
       ),
     })),
   );
@@ -82,6 +84,7 @@ export const firewall: Plugin<Machine> = {
   name: 'firewall',
   about: 'lets the traffic of containers through the host and keeps bridges apart',
   chained: true,
+  decode: decodeFirewallConf,
   add,
   del,
   check,

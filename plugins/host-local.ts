@@ -20,17 +20,20 @@ import {
   decodeRange,
   decodeRangeSets,
   formatRangeSet,
+  type Places,
   type Range,
   type RangeSet,
   rangeOf,
 } from '../src/net/range.ts';
-import { Leases, type Owner } from '../src/store/leases.ts';
+import { type Claimant, Leases, type Owner } from '../src/store/leases.ts';
 
 const defaultDataDir = '/var/lib/cni/networks';
 
-interface Conf {
+export interface HostLocalConf {
   /** In the order of the result's addresses: those of runtimeConfig, the one of `subnet`, those of `ranges`. */
   sets: RangeSet[];
+  /** Where the configuration has each of the ranges. */
+  places: Places;
   routes: Route[];
   resolvConf: string | undefined;
   dataDir: string;
@@ -100,7 +103,7 @@ const rangesComeLater = (f: Fields, request: Request): boolean =>
   request.command === 'STATUS' && (decodeShared(f, 'capabilities', (c) => c.boolean('ipRanges')) ?? false);
 
 /** The whole configuration; `notes` takes what is odd in it. Throws ConfigError with everything that is wrong. */
-function decodeConf(request: Request, notes: string[] = []): Conf {
+export function decodeHostLocalConf(request: Request, notes: string[] = []): HostLocalConf {
   const fromArgs = readArgs(request.args, ['IP']).get('IP') ?? '';
   const fromEnv = parseRequested(fromArgs);
   if (fromArgs !== '' && !fromEnv) {
@@ -127,6 +130,7 @@ function decodeConf(request: Request, notes: string[] = []): Conf {
       const requested = [...(fromEnv ? [fromEnv] : []), ...(args ?? []), ...(runtime?.ips ?? [])];
       return {
         sets,
+        places,
         routes: ipam?.routes ?? [],
         resolvConf: ipam?.resolvConf,
         dataDir: ipam?.dataDir ?? defaultDataDir,
@@ -170,7 +174,7 @@ function readResolvConf(file: string): Dns {
 }
 
 /** Which requested address each set is to give. Throws StoreError when some are left that no set can give. */
-function assign({ sets, requested }: Conf): (Address | undefined)[] {
+function assign({ sets, requested }: HostLocalConf): (Address | undefined)[] {
   const left = [...requested];
   const assigned = sets.map((set) => {
     const index = left.findIndex((a) => rangeOf(set, a));
@@ -183,7 +187,7 @@ function assign({ sets, requested }: Conf): (Address | undefined)[] {
 }
 
 /** One address of every set, or none at all. */
-function reserveAll(leases: Leases, owner: Owner, conf: Conf): IpConfig[] {
+function reserveAll(leases: Leases, owner: Claimant, conf: HostLocalConf): IpConfig[] {
   const wanted = assign(conf);
   const ips: IpConfig[] = [];
   try {
@@ -201,10 +205,10 @@ function reserveAll(leases: Leases, owner: Owner, conf: Conf): IpConfig[] {
 
 async function add(request: Request, machine: Machine): Promise<Result> {
   const notes: string[] = [];
-  const conf = decodeConf(request, notes);
+  const conf = decodeHostLocalConf(request, notes);
   for (const note of notes) machine.warn(note);
   const dns = conf.resolvConf ? readResolvConf(conf.resolvConf) : {};
-  const ips = reserveAll(new Leases(conf.dataDir, request.name), ownerOf(request), conf);
+  const ips = reserveAll(new Leases(conf.dataDir, request.name), request, conf);
   return { interfaces: [], ips, routes: conf.routes, dns };
 }
 
@@ -216,7 +220,7 @@ const formatHolder = (owner: Owner | undefined): string =>
   owner ? `leased to container ${owner.containerId}, interface ${owner.ifname}` : 'not leased';
 
 /** What the store says otherwise than prevResult: its addresses of our ranges must be leased to the owner, and no others. */
-function differences(request: Request, conf: Conf, leases: Leases): Problem[] {
+function differences(request: Request, conf: HostLocalConf, leases: Leases): Problem[] {
   const owner = ownerOf(request);
   const held = leases.held(owner);
   const previous = readPrevResult(request.conf, request.cniVersion);
@@ -238,7 +242,7 @@ function differences(request: Request, conf: Conf, leases: Leases): Problem[] {
 }
 
 async function check(request: Request): Promise<void> {
-  const conf = decodeConf(request);
+  const conf = decodeHostLocalConf(request);
   const problems = differences(request, conf, new Leases(conf.dataDir, request.name));
   if (problems.length === 0) return;
   const text = problems.map((p) => `${p.path}: got ${p.got}, want ${p.want}`).join('; ');
@@ -256,7 +260,7 @@ async function gc(request: Request): Promise<void> {
 
 /** Throws CniError 50 when an ADD could not be served. */
 async function status(request: Request): Promise<void> {
-  const conf = decodeConf(request);
+  const conf = decodeHostLocalConf(request);
   const leases = new Leases(conf.dataDir, request.name);
   try {
     leases.requireWritable();
@@ -276,6 +280,7 @@ async function status(request: Request): Promise<void> {
 export const hostLocal: Plugin<Machine> = {
   name: 'host-local',
   about: 'leases addresses from the ranges of its configuration, kept in files of this node',
+  decode: decodeHostLocalConf,
   add,
   del,
   check,

@@ -1,10 +1,11 @@
 /** loopback: brings `lo` up in the container. containerd executes it for every pod, so it is one process and no more. */
 
 import { addressesOf, linksOf } from '../src/apply/read.ts';
-import { readPrevResult } from '../src/cni/conf.ts';
+import { protocolKeys, readPrevResult } from '../src/cni/conf.ts';
 import { code } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
+import { Fields } from '../src/decode.ts';
 import { CniError } from '../src/errors.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { netnsState } from '../src/kernel/netns.ts';
@@ -13,7 +14,14 @@ import { parsePrefix } from '../src/net/prefix.ts';
 /** The interface is `lo` whatever CNI_IFNAME says. */
 const name = 'lo';
 
+/** It has no keys of its own. */
+const decode = (request: Request, notes: string[] = []): void =>
+  Fields.read(request.conf, '', (f) => f.ignore(...protocolKeys, 'ipam', 'dns'), notes);
+
 async function add(request: Request, machine: Machine): Promise<Result> {
+  const notes: string[] = [];
+  decode(request, notes);
+  for (const note of notes) machine.warn(`loopback: ${note}`);
   const previous = readPrevResult(request.conf, request.cniVersion);
   requireNetns(request);
   const [shown = []] = await machine.kernel.show([`link set dev ${name} up`, `addr show dev ${name}`], request.netns);
@@ -46,6 +54,7 @@ async function check(request: Request, machine: Machine): Promise<void> {
 export const loopback: Plugin<Machine> = {
   name: 'loopback',
   about: 'brings the loopback interface of a container up',
+  decode,
   add,
   del,
   check,

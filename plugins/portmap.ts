@@ -5,36 +5,25 @@
  *   client ── 192.0.2.1:8080 ── dnat ── 10.22.0.5:80 in the container
  */
 
-import { forgetConnections } from '../src/apply/conntrack.ts';
-import { addPortmap, formatKey, missingPortmap, removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
+import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
-import { show } from '../src/decode.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
-import { formatAddress } from '../src/net/address.ts';
-import { attachmentLabel, attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
-import { isForward, type Portmap } from '../src/plan/portmap.ts';
+import { type Address, formatAddress } from '../src/net/address.ts';
+import { attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
+import { beginPortmap, portmapProblems, routeLocalnet } from './attachment/portmap.ts';
 import { idOf } from './attachment/veth.ts';
 import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
 
-/**
- * Lets connections from 127.0.0.1 cross to the container: by the links that earlier plugins made on the host, or by the link
- * that the host's route to the container names.
- */
-async function routeLocalnet(kernel: Kernel, previous: Result, { masquerade }: Portmap): Promise<void> {
-  const container = masquerade.find((p) => p.address.family === 4);
-  if (!container) return;
-  let names = previous.interfaces.filter((i) => !i.sandbox).map((i) => i.name);
-  if (names.length === 0) {
-    const [routes = []] = await kernel.show([`route get ${formatAddress(container.address)}`]).catch(() => []);
-    names = routes.flatMap((route) => (route as { dev?: string }).dev ?? []);
-  }
-  for (const name of names.filter(isInterfaceName)) {
-    kernel.writeSysctl({ key: `net/ipv4/conf/${name}/route_localnet`, value: '1', optional: true });
-  }
+/** The links on the host that lead to the container: those that earlier plugins made, or the one that the host's route names. */
+async function linksTo(kernel: Kernel, previous: Result, container: Address): Promise<string[]> {
+  const made = previous.interfaces.filter((i) => !i.sandbox).map((i) => i.name);
+  if (made.length > 0) return made.filter(isInterfaceName);
+  const [routes = []] = await kernel.show([`route get ${formatAddress(container)}`]).catch(() => []);
+  return routes.flatMap((route) => (route as { dev?: string }).dev ?? []).filter(isInterfaceName);
 }
 
 async function add(request: Request, machine: Machine): Promise<Result> {
@@ -44,20 +33,9 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const previous = requirePrevResult(request);
   const portmap = portmapOf(conf, previous, request.ifname);
   if (portmap.forwards.length === 0) return previous;
-  await routeLocalnet(machine.kernel, previous, portmap);
-  const id = idOf(request);
-  await addPortmap(machine.kernel, portmap, attachmentLabel(id), attachmentMark(id));
-  // a client that kept asking while nobody answered has a flow without a translation by now
-  const udp = portmap.forwards.filter((f) => f.protocol === 'udp');
-  await forgetConnections(
-    machine,
-    udp.map((f) => ({
-      family: f.to.family,
-      protocol: f.protocol,
-      port: f.hostPort,
-      to: f.host && formatAddress(f.host),
-    })),
-  );
+  const container = portmap.masquerade.find((p) => p.address.family === 4);
+  if (container) routeLocalnet(machine.kernel, await linksTo(machine.kernel, previous, container.address));
+  await beginPortmap(request, machine, portmap);
   return previous;
 }
 
@@ -68,17 +46,8 @@ const del = (request: Request, machine: Machine): Promise<void> =>
 async function check(request: Request, { kernel }: Machine): Promise<void> {
   const conf = decodePortmapConf(request);
   const portmap = portmapOf(conf, requirePrevResult(request), request.ifname);
-  if (portmap.forwards.length === 0) return;
-  const id = idOf(request);
-  const missing = await missingPortmap(kernel, portmap, attachmentMark(id));
-  if (missing.length === 0) return;
-  throw driftError(
-    missing.map(({ want, got }) => ({
-      path: isForward(want) ? `mapping of host port ${formatKey(want.key)}` : `masquerade of ${want.key}`,
-      got: got ? show(`${got.value}, ${got.comment}`) : 'nothing',
-      want: show(`${want.value}, ${attachmentLabel(id)}`),
-    })),
-  );
+  const problems = await portmapProblems(request, kernel, portmap);
+  if (problems.length > 0) throw driftError(problems);
 }
 
 /** Frees the host ports of attachments that are not in the list any more. */
@@ -94,6 +63,7 @@ export const portmap: Plugin<Machine> = {
   name: 'portmap',
   about: 'forwards ports of the host to a container',
   chained: true,
+  decode: decodePortmapConf,
   add,
   del,
   check,

@@ -11,13 +11,14 @@ import { UndoStack } from '../src/apply/undo.ts';
 import { addVeth, batchPath } from '../src/apply/veth.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { IpConfig, Request, Result } from '../src/cni/types.ts';
+import { linkNames } from '../src/kernel/ifaddrs.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { attachmentLabel, hostMac, hostVethName, podMac } from '../src/net/name.ts';
 import { planForwarding, planVeth, type VethPair } from '../src/plan/attachment.ts';
 import { beginMasquerade } from './attachment/masquerade.ts';
 import { collect, removeAttachment } from './attachment/remove.ts';
-import { applyPod, forward, idOf, obtainAddresses } from './attachment/veth.ts';
+import { applyPod, forward, idOf, obtainAddresses, standBy } from './attachment/veth.ts';
 import { check } from './ptp/check.ts';
 import { decodePtpConf, type PtpConf } from './ptp/conf.ts';
 import { complete, hostShare, kernelRoutes, podShare, type RoutedIp } from './ptp/plan.ts';
@@ -41,6 +42,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   for (const note of notes) machine.warn(`ptp: ${note}`);
   requireNetns(request);
   const { kernel } = machine;
+  standBy(request, kernel, conf);
   await using undo = new UndoStack(machine);
 
   const answer = await obtainAddresses(conf.ipamType, request, machine, undo);
@@ -76,14 +78,14 @@ async function connect(
   await applyPod(request, podShare(request.ifname, ips, routes), kernel, kernelRoutes(request.ifname, ips));
 }
 
-/** The table is there from the second container on; nothing tells more cheaply than trying. */
+/** A host without any pair has no container yet. */
 const masquerade = (request: Request, ips: readonly IpConfig[], kernel: Kernel, undo: UndoStack) =>
   beginMasquerade(
     request,
     ips.map((ip) => ip.address),
     kernel,
     undo,
-    () => false,
+    () => !linkNames().some((name) => name.startsWith('veth')),
   );
 
 async function status(request: Request, machine: Machine): Promise<void> {
@@ -93,6 +95,7 @@ async function status(request: Request, machine: Machine): Promise<void> {
 export const ptp: Plugin<Machine> = {
   name: 'ptp',
   about: 'connects containers to the host, each by a link and routes of its own',
+  decode: decodePtpConf,
   add,
   del: (request, machine) => removeAttachment(request, machine),
   check,

@@ -134,6 +134,7 @@ const showAddress = (a: Address | undefined): string => (a ? formatAddress(a) : 
 export const staticIpam: Plugin<Machine> = {
   name: 'static',
   about: 'gives the addresses that the configuration or the runtime names',
+  decode: decodeStaticConf,
   add,
   async del() {},
   check,

@@ -209,6 +209,7 @@ export const tuning: Plugin<Machine> = {
   name: 'tuning',
   chained: true,
   about: 'sets sysctls and attributes of the interface that a plugin before it made',
+  decode: decodeTuningConf,
   add,
   del: (request, machine) => restore(request, machine, dataDirOf(request)),
   check,

@@ -23,8 +23,8 @@ const common = {
   target: 'node26',
   // a snapshot of code that has run a native `await using` crashes Node 26's snapshot builder
   supported: { using: false },
-  minify: true,
-  keepNames: true,
+  minifyWhitespace: true,
+  minifySyntax: true,
   define: { CULVERT_VERSION: JSON.stringify(version) },
   logLevel: 'warning',
 } as const;

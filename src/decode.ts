@@ -3,6 +3,7 @@
  * Used wherever a plugin reads a document: a schema library costs a fresh process half again its start-up time (docs/benchmarks.md).
  */
 
+import { nearest } from './decode/nearest.ts';
 import { ConfigError, type Problem } from './errors.ts';
 import { type Address, parseAddress } from './net/address.ts';
 import { type Prefix, parsePrefix } from './net/prefix.ts';
@@ -19,7 +20,27 @@ export function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-const at = (path: string, key: string): string => (path === '' ? key : `${path}.${key}`);
+/** The path of a key of the object at `path`. */
+export const at = (path: string, key: string): string => (path === '' ? key : `${path}.${key}`);
+
+/** What a decoder wants of a key that it asked for. */
+export interface Asked {
+  /** In the words of a message; empty where it only asked whether the key is there. */
+  want: string;
+  /** For objects and lists of them: the smallest value by which a reader gets to the keys inside. */
+  inner?: unknown;
+}
+
+/**
+ * What is odd but harmless, each beginning with the path it is about. Whoever wants to know more of a reading hands in the
+ * collections to be filled: this record is the one list of a decoder's keys.
+ */
+export interface Notes extends Array<string> {
+  /** Every key that was asked for, by path. */
+  asked?: Map<string, Asked>;
+  /** The keys of the document that were not, in place of a note on each; `want` is the nearest that was, or empty. */
+  unknown?: Problem[];
+}
 
 /**
  * One JSON object being read. Each getter names a key, notes a problem when its value is wrong and then answers with nothing,
@@ -28,33 +49,44 @@ const at = (path: string, key: string): string => (path === '' ? key : `${path}.
 export class Fields {
   readonly path: string;
   readonly problems: Problem[];
-  readonly #value: JsonObject;
+  /** The object itself, for what no getter is for. */
+  readonly value: JsonObject;
   readonly #known = new Set<string>();
-  readonly #notes: string[];
+  readonly #asked = new Set<string>();
+  readonly #notes: Notes;
 
-  constructor(value: JsonObject, path: string, problems: Problem[], notes: string[]) {
+  constructor(value: JsonObject, path: string, problems: Problem[], notes: Notes) {
     this.path = path;
     this.problems = problems;
-    this.#value = value;
+    this.value = value;
     this.#notes = notes;
   }
 
   /** Notes a problem with a key (or with the object itself, when the key is empty). */
-  wrong(key: string, want: string, got: unknown = this.raw(key)): undefined {
+  wrong(key: string, want: string, got: unknown = this.#find(key)): undefined {
     this.problems.push({ path: key === '' ? this.path : at(this.path, key), got: show(got), want });
     return undefined;
   }
 
   /** The value as it stands. A key in other case is taken too, with a note: Go's decoder, and so the reference plugins, accept it. */
-  raw(key: string): unknown {
+  raw(key: string, want = '', inner?: unknown): unknown {
+    this.#asked.add(key);
+    const path = at(this.path, key);
+    if (this.#notes.asked && !this.#notes.asked.get(path)?.want) {
+      this.#notes.asked.set(path, inner === undefined ? { want } : { want, inner });
+    }
+    return this.#find(key);
+  }
+
+  #find(key: string): unknown {
     this.#known.add(key);
-    if (Object.hasOwn(this.#value, key)) return this.#value[key] ?? undefined;
+    if (Object.hasOwn(this.value, key)) return this.value[key] ?? undefined;
     const lower = key.toLowerCase();
-    for (const other of Object.keys(this.#value)) {
+    for (const other of Object.keys(this.value)) {
       if (other.toLowerCase() !== lower) continue;
       if (!this.#known.has(other)) this.#notes.push(`${at(this.path, other)}: the key is spelled "${key}"`);
       this.#known.add(other);
-      return this.#value[other] ?? undefined;
+      return this.value[other] ?? undefined;
     }
     return undefined;
   }
@@ -64,22 +96,25 @@ export class Fields {
   }
 
   string(key: string): string | undefined {
-    const value = this.raw(key);
+    const want = 'a string';
+    const value = this.raw(key, want);
     if (value === undefined || typeof value === 'string') return value;
-    return this.wrong(key, 'a string');
+    return this.wrong(key, want);
   }
 
   boolean(key: string): boolean | undefined {
-    const value = this.raw(key);
+    const want = 'true or false';
+    const value = this.raw(key, want);
     if (value === undefined || typeof value === 'boolean') return value;
-    return this.wrong(key, 'true or false');
+    return this.wrong(key, want);
   }
 
   integer(key: string, min: number, max: number): number | undefined {
-    const value = this.raw(key);
+    const want = `a whole number from ${min} to ${max}`;
+    const value = this.raw(key, want);
     if (value === undefined) return undefined;
     if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-    return this.wrong(key, `a whole number from ${min} to ${max}`);
+    return this.wrong(key, want);
   }
 
   address(key: string): Address | undefined {
@@ -92,28 +127,29 @@ export class Fields {
   }
 
   #parsed<T>(key: string, parse: (text: string) => T | undefined, want: string): T | undefined {
-    const value = this.raw(key);
+    const value = this.raw(key, want);
     if (value === undefined || value === '') return undefined;
     return (typeof value === 'string' ? parse(value) : undefined) ?? this.wrong(key, want);
   }
 
   object<T>(key: string, read: (fields: Fields) => T): T | undefined {
-    const value = this.raw(key);
+    const want = 'an object';
+    const value = this.raw(key, want, {});
     if (value === undefined) return undefined;
-    if (!isObject(value)) return this.wrong(key, 'an object');
+    if (!isObject(value)) return this.wrong(key, want);
     return this.#nested(value, at(this.path, key), read);
   }
 
   /** The items of a list of objects; what reads as undefined is left out. */
   objects<T>(key: string, read: (fields: Fields) => T | undefined): T[] | undefined {
-    return this.#list(key, 'a list of objects', (item, path) =>
+    return this.#list(key, 'a list of objects', [{}], (item, path) =>
       isObject(item) ? this.#nested(item, path, read) : this.#wrongItem(path, 'an object', item),
     );
   }
 
   /** The items of a list of lists of objects (host-local's `ranges`). */
   objectLists<T>(key: string, read: (fields: Fields) => T | undefined): T[][] | undefined {
-    return this.#list(key, 'a list of lists of objects', (items, path) => {
+    return this.#list(key, 'a list of lists of objects', [[{}]], (items, path) => {
       if (!Array.isArray(items)) return this.#wrongItem(path, 'a list of objects', items);
       return items.flatMap((item, i) => {
         const itemPath = `${path}[${i}]`;
@@ -126,13 +162,18 @@ export class Fields {
   }
 
   strings(key: string): string[] | undefined {
-    return this.#list(key, 'a list of strings', (item, path) =>
+    return this.#list(key, 'a list of strings', undefined, (item, path) =>
       typeof item === 'string' ? item : this.#wrongItem(path, 'a string', item),
     );
   }
 
-  #list<T>(key: string, want: string, read: (item: unknown, path: string) => T | undefined): T[] | undefined {
-    const value = this.raw(key);
+  #list<T>(
+    key: string,
+    want: string,
+    inner: unknown,
+    read: (item: unknown, path: string) => T | undefined,
+  ): T[] | undefined {
+    const value = this.raw(key, want, inner);
     if (value === undefined) return undefined;
     if (!Array.isArray(value)) return this.wrong(key, want);
     return value.flatMap((item, i) => {
@@ -160,23 +201,27 @@ export class Fields {
 
   /** The same for every key that is not read. */
   ignoreRest(): void {
-    this.ignore(...Object.keys(this.#value));
+    this.ignore(...Object.keys(this.value));
   }
 
   #noteUnknown(): void {
-    for (const key of Object.keys(this.#value)) {
-      if (!this.#known.has(key)) this.#notes.push(`${at(this.path, key)}: unknown key, ignored`);
+    for (const key of Object.keys(this.value)) {
+      if (this.#known.has(key)) continue;
+      const path = at(this.path, key);
+      const meant = nearest(key, this.#asked);
+      if (this.#notes.unknown) this.#notes.unknown.push({ path, got: 'an unknown key', want: meant ?? '' });
+      else this.#notes.push(`${path}: unknown key, ignored${meant === undefined ? '' : `; did you mean "${meant}"?`}`);
     }
   }
 
   /** Reads a whole document; throws ConfigError when anything in it was wrong. `notes` takes what is odd but harmless. */
-  static read<T>(value: unknown, path: string, read: (fields: Fields) => T, notes: string[] = []): T {
+  static read<T>(value: unknown, path: string, read: (fields: Fields) => T, notes: Notes = []): T {
     if (!isObject(value)) throw new ConfigError([{ path: path || 'document', got: show(value), want: 'an object' }]);
     const problems: Problem[] = [];
     const fields = new Fields(value, path, problems, notes);
     const result = read(fields);
-    if (problems.length > 0) throw new ConfigError(problems);
     fields.#noteUnknown();
+    if (problems.length > 0) throw new ConfigError(problems);
     return result;
   }
 }

@@ -11,15 +11,20 @@ import { type Io, type Plugin, runPlugin } from './cni/skel.ts';
 import { createExec } from './kernel/exec.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import type { Machine } from './kernel/machine.ts';
+import { standBy } from './kernel/standby.ts';
 
 const agreeable: Kernel = {
+  standBy: () => {},
   ip: async () => {},
   deleteLink: async () => {},
+  hasLink: () => true,
   bridge: async () => {},
   wg: async () => {},
   showWireguard: async () => '',
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],
+  tc: async () => {},
+  showTc: async () => '',
   nft: async () => {},
   nftDelete: async () => {},
   showNft: async () => '',
@@ -39,9 +44,15 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   );
   const ipam = { type: 'host-local', dataDir: dir, ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: 'fd00::/64' }]] };
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
-  const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
+  const runtimeConfig = {
+    portMappings: [{ hostPort: 8080, containerPort: 80 }],
+    bandwidth: { ingressRate: 8_000_000, egressRate: 8_000_000, unshapedSubnets: ['10.2.0.0/16', 'fd01::/64'] },
+  };
   const attached = { cniVersion: '1.1.0', ips: [{ address: '10.1.0.2/24' }, { address: 'fd00::2/64' }] };
   await machine.exec(['true'], { stdin: 'x' });
+  const standing = standBy(['ip', 'nft -f', 'nft -i'], '', () => {});
+  await Promise.allSettled([...standing.orders.values()].map((orders) => orders('', { doneWhen: /^$/ })));
+  standing.dismiss();
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };
     const stdin = JSON.stringify({

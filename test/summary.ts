@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import type { Tally } from './support/tally.ts';
+import { type Tally, testId } from './support/tally.ts';
 
 const [file, ...layers] = process.argv.slice(2) as [string, ...string[]];
 const tallies = readFileSync(file, 'utf8')
@@ -16,7 +16,11 @@ const sum = (count: (tally: Tally) => number): number => tallies.reduce((total, 
 
 const empty = layers.filter((layer) => !tallies.some((t) => t.layer === layer && t.passed + t.failed > 0));
 const failed = sum((t) => t.failed) + empty.length;
-const notRun = tallies.flatMap((t) => t.notRun.map((line) => `${t.layer}: ${line}`));
+/** A case that one layer could not run and another could, on a kernel that has what it needs, did run. */
+const ran = new Set(tallies.flatMap((t) => t.ran ?? []));
+const notRun = tallies.flatMap((t) =>
+  t.notRun.filter((n) => !ran.has(testId(n.file, n.name))).map((n) => `${t.layer}: ${n.name}: ${n.reason}`),
+);
 
 for (const layer of empty) console.log(`FAILED   ${layer}: the layer ran no test`);
 for (const line of notRun) console.log(`NOT RUN  ${line}`);

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Run by Vagrant as root in each machine, once at the first start and again by `vagrant provision`.
+# Run by Vagrant as root in each machine, once at the first start and again by `vagrant provision`; the virtual machines of the
+# tests (test/vm) are set up by it too. It takes its files from /tmp/culvert.
 #   provision.sh router        forwards between the two subnets
-#   provision.sh node MODE     plugins, configuration and a running agent, in mode vxlan or routed
+#   provision.sh node [MODE]   plugins, configuration and a running agent; MODE where there is no agent.yaml among the files
+#   provision.sh agent         the agent, started again
 set -euo pipefail
 
 files=/tmp/culvert
@@ -41,28 +43,63 @@ other_subnet() {
   fi
 }
 
-node() {
+install_packages() {
+  local program missing=
+  for program in ip nft wg nsenter ping tcpdump iperf3 curl; do
+    command -v "$program" >/dev/null || missing=1
+  done
+  [ -n "$missing" ] || return 0
   apt-get -q update
   DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends \
-    iproute2 nftables wireguard-tools util-linux iputils-ping tcpdump iperf3
+    iproute2 nftables wireguard-tools util-linux iputils-ping tcpdump iperf3 curl
+}
 
-  install -D -m 755 "$files/culvert" /opt/cni/bin/culvert
+install_plugins() {
+  mkdir -p /opt/cni/bin
+  # the virtual machines of the tests have it on a drive: the file is a link there, and stays one
+  cp --no-dereference --remove-destination "$files/culvert" /opt/cni/bin/culvert
+  [ -x /opt/cni/bin/culvert ] || chmod 755 /opt/cni/bin/culvert
   for name in bridge host-local loopback; do
     ln -sf culvert "/opt/cni/bin/$name"
   done
-  install -m 755 "$files/pod" /usr/local/bin/pod
+  install -D -m 755 "$files/pod" /usr/local/bin/pod
+}
 
-  install -D -m 644 "$files/cluster.yaml" /etc/culvert/cluster.yaml
-  # the router knows the IPv4 podCIDRs (above); there is no IPv6 below the pods, so mode routed carries IPv4 only
-  printf 'mode: %s\nbehindRouter: gateway\n' "$1" >/etc/culvert/agent.yaml
+# With systemd the unit that a node should have; without it (the machines of the tests) a process of its own.
+agent() {
+  if [ -d /run/systemd/system ]; then
+    systemctl restart culvert-agent.service
+    return
+  fi
+  local pid=/run/culvert-agent.pid
+  if [ -e "$pid" ] && kill "$(cat "$pid")" 2>/dev/null; then
+    while kill -0 "$(cat "$pid")" 2>/dev/null; do sleep 0.1; done
+  fi
+  setsid /opt/cni/bin/culvert agent --config /etc/culvert/agent.yaml </dev/null >>/var/log/culvert-agent.log 2>&1 &
+  echo $! >"$pid"
+}
 
+install_unit() {
   install -m 644 "$files/culvert-agent.service" /etc/systemd/system/culvert-agent.service
   mkdir -p /etc/systemd/system/culvert-agent.service.d
   printf '[Service]\nExecStartPre=/sbin/ip route replace %s\n' "$(other_subnet)" \
     >/etc/systemd/system/culvert-agent.service.d/route.conf
   systemctl daemon-reload
   systemctl enable culvert-agent.service
-  systemctl restart culvert-agent.service
+}
+
+node() {
+  install_packages
+  install_plugins
+  install -D -m 644 "$files/cluster.yaml" /etc/culvert/cluster.yaml
+  if [ -e "$files/agent.yaml" ]; then
+    install -m 644 "$files/agent.yaml" /etc/culvert/agent.yaml
+  else
+    # the router knows the IPv4 podCIDRs (above); there is no IPv6 below the pods, so mode routed carries IPv4 only
+    printf 'mode: %s\nbehindRouter: gateway\n' "$1" >/etc/culvert/agent.yaml
+  fi
+  [ ! -d /run/systemd/system ] || install_unit
+  agent
 }
 
 "$@"

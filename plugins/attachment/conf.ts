@@ -21,6 +21,15 @@ export function decodeMacKey(f: Fields): string | undefined {
   return parseMac(text) ?? f.wrong('mac', macRule);
 }
 
+/** The MAC that the runtime asks for: by runtimeConfig, else by args. */
+export function runtimeMac(f: Fields): string | undefined {
+  const fromArgs = f.object('args', (args) => {
+    args.ignoreRest();
+    return args.object('cni', decodeMac);
+  });
+  return f.object('runtimeConfig', decodeMac) ?? fromArgs;
+}
+
 /** MAC of CNI_ARGS. Throws ConfigError, or CniError 4 for CNI_ARGS that are none. */
 export function argsMac(request: Request): string | undefined {
   const text = readArgs(request.args, ['MAC']).get('MAC') ?? '';

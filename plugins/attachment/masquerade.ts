@@ -1,6 +1,5 @@
 /** `ipMasq` of an attachment, whichever plugin made it: begun with ADD, ended with DEL, looked after by CHECK. */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { readLink } from '../../src/apply/check.ts';
 import { addMasquerade, missingMasquerade, removeMasquerade, removeOwnMasquerade } from '../../src/apply/masquerade.ts';
 import type { UndoStack } from '../../src/apply/undo.ts';
@@ -17,10 +16,7 @@ import { type Prefix, parsePrefix } from '../../src/net/prefix.ts';
 import { heldAddresses, hostLocal } from '../host-local.ts';
 import { idOf } from './veth.ts';
 
-/**
- * Runs beside the links, needing only the addresses, but starts after them: the pod waits longest for its links.
- * `isFirst`: the network has no pod yet, so the table is probably not there.
- */
+/** Runs beside the links, needing only the addresses. `isFirst`: the network has no pod yet, so the table is probably not there. */
 export async function beginMasquerade(
   request: Request,
   prefixes: readonly Prefix[],
@@ -29,7 +25,6 @@ export async function beginMasquerade(
   isFirst: () => boolean,
 ): Promise<void> {
   if (prefixes.length === 0) return;
-  await nextTurn();
   const id = idOf(request);
   const addresses = prefixes.map((p) => p.address);
   undo.push(() => removeMasquerade(kernel, addresses, attachmentMark(id)));

@@ -28,6 +28,7 @@ export async function removeAttachment(
   more: () => Promise<void> | undefined = () => undefined,
 ): Promise<void> {
   const type = ipamType(request);
+  if (hasFlag(request, 'ipMasq')) machine.kernel.standBy(['nft -i', 'ip']);
   // asked for before the container's end goes: its addresses may be known from there alone
   const endMasquerade = hasFlag(request, 'ipMasq') ? await masqueradeOf(request, machine, type) : undefined;
   // first what takes longest: nft ends only when the kernel has waited for the packets under way

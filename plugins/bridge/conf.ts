@@ -5,7 +5,7 @@ import type { Dns, Request } from '../../src/cni/types.ts';
 import { decodeDns } from '../../src/cni/version.ts';
 import { Fields } from '../../src/decode.ts';
 import { interfaceNameRule, isInterfaceName, maxInterfaceName } from '../../src/net/name.ts';
-import { argsMac, checkMasqueradeBackend, decodeIpamType, decodeMac } from '../attachment/conf.ts';
+import { argsMac, checkMasqueradeBackend, decodeIpamType, runtimeMac } from '../attachment/conf.ts';
 
 export interface BridgeConf {
   bridge: string;
@@ -52,10 +52,9 @@ function decodeTrunkItem(f: Fields, marks: VlanMarks): void {
 
 /** The ids of `vlanTrunk`, ascending; undefined when the key is absent. */
 function decodeTrunk(f: Fields): number[] | undefined {
-  if (!f.has('vlanTrunk')) return undefined;
   const marks: VlanMarks = new Uint8Array(maxVlan + 1);
-  f.objects('vlanTrunk', (item) => decodeTrunkItem(item, marks));
-  return [...marks.keys()].filter((id) => marks[id] === 1);
+  const items = f.objects('vlanTrunk', (item) => decodeTrunkItem(item, marks));
+  return items && [...marks.keys()].filter((id) => marks[id] === 1);
 }
 
 /** The configuration of a request; `notes` takes remarks on keys. Throws ConfigError with every wrong field, CniError 4 for CNI_ARGS. */
@@ -94,14 +93,6 @@ export function decodeBridgeConf(request: Request, notes: string[] = []): Bridge
     },
     notes,
   );
-}
-
-function runtimeMac(f: Fields): string | undefined {
-  const fromConf = f.object('args', (args) => {
-    args.ignoreRest();
-    return args.object('cni', decodeMac);
-  });
-  return f.object('runtimeConfig', decodeMac) ?? fromConf;
 }
 
 function checkCombinations(f: Fields, conf: BridgeConf): void {

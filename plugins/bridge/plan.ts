@@ -2,9 +2,7 @@
 
 import type { BridgeNeed } from '../../src/apply/bridge.ts';
 import { batchPath } from '../../src/apply/veth.ts';
-import { code } from '../../src/cni/error.ts';
 import type { IpConfig, Request, Result, Route } from '../../src/cni/types.ts';
-import { CniError } from '../../src/errors.ts';
 import { attachmentLabel, hostMac, hostVethName, podMac } from '../../src/net/name.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import { type PortVlans, planPod, type VethPair, withDefaultRoutes } from '../../src/plan/attachment.ts';
@@ -21,13 +19,6 @@ export interface Given {
 
 /** Gateways where the host is one, and a default route where it shall be the default. */
 export function complete(conf: BridgeConf, { ips, routes }: Result): Given {
-  if (ips.length === 0) {
-    throw new CniError(
-      code.invalidConfig,
-      `IPAM plugin "${conf.ipamType}" returned missing IP config`,
-      'it answered without an address; a bridge without ipam is layer 2 only',
-    );
-  }
   const completed = ips.map(({ address, gateway }) => {
     const own = gateway ?? (conf.isGateway ? firstAddress(address) : undefined);
     return { address, interface: 2, ...(own ? { gateway: own } : {}) };

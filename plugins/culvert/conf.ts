@@ -4,13 +4,16 @@ import { readFileSync } from 'node:fs';
 import { protocolKeys } from '../../src/cni/conf.ts';
 import { readArgs } from '../../src/cni/env.ts';
 import { code } from '../../src/cni/error.ts';
-import type { Request } from '../../src/cni/types.ts';
+import type { Dns, Request } from '../../src/cni/types.ts';
 import { Fields, isObject } from '../../src/decode.ts';
 import { CniError } from '../../src/errors.ts';
-import { type Address, addressAfter, families, parseAddress } from '../../src/net/address.ts';
+import { type Address, parseAddress } from '../../src/net/address.ts';
 import { parseMac } from '../../src/net/mac.ts';
-import { lastAddress, networkOf, type Prefix, parsePrefix } from '../../src/net/prefix.ts';
-import type { RangeSet } from '../../src/net/range.ts';
+import { networkOf, type Prefix, parsePrefix } from '../../src/net/prefix.ts';
+import { podCidrSets, type RangeSet } from '../../src/net/range.ts';
+import type { Bandwidth } from '../../src/plan/bandwidth.ts';
+import { decodeRuntimeBandwidth } from '../bandwidth/conf.ts';
+import { decodeMappings, type Mapping } from '../portmap/conf.ts';
 
 export const defaultNodeFile = '/run/culvert/node.json';
 const defaultLeaseDir = '/var/lib/cni/networks';
@@ -20,6 +23,12 @@ export interface CulvertConf {
   /** Addresses asked for by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP. */
   requested: readonly Address[];
   mac: string | undefined;
+  /** runtimeConfig.portMappings */
+  mappings: Mapping[];
+  /** runtimeConfig.bandwidth */
+  bandwidth: Bandwidth;
+  /** runtimeConfig.dns */
+  dns: Dns;
 }
 
 /** node.json: what the agent tells plugins of this node. */
@@ -39,12 +48,26 @@ function addressList(f: Fields, key: string): Address[] {
   );
 }
 
-function decodeRuntime(f: Fields): { requested: Address[]; mac: string | undefined } {
+function decodeAsked(f: Fields): { requested: Address[]; mac: string | undefined } {
   const requested = addressList(f, 'ips');
   const text = f.string('mac');
   f.ignoreRest();
   return { requested, mac: text ? (parseMac(text) ?? f.wrong('mac', 'six octets, not a group address')) : undefined };
 }
+
+/** `dns` as runtimes spell it (CONVENTIONS.md of the specification), in the result's words. */
+function decodeRuntimeDns(f: Fields): Dns {
+  f.ignoreRest();
+  const lists = { nameservers: f.strings('servers'), search: f.strings('searches'), options: f.strings('options') };
+  return Object.fromEntries(Object.entries(lists).filter(([, list]) => list !== undefined));
+}
+
+const decodeRuntime = (f: Fields) => ({
+  mappings: decodeMappings(f),
+  bandwidth: decodeRuntimeBandwidth(f),
+  dns: f.object('dns', decodeRuntimeDns),
+  ...decodeAsked(f),
+});
 
 /** Throws ConfigError with every wrong field, CniError 4 for CNI_ARGS. */
 export function decodeCulvertConf(request: Request, notes: string[] = []): CulvertConf {
@@ -65,18 +88,21 @@ export function decodeCulvertConf(request: Request, notes: string[] = []): Culve
       const runtime = f.object('runtimeConfig', decodeRuntime);
       const fromArgs = f.object('args', (a) => {
         a.ignoreRest();
-        return a.object('cni', decodeRuntime);
+        return a.object('cni', decodeAsked);
       });
       const fromEnv = Fields.read(
         { ips: args.has('IP') ? [args.get('IP')] : [], mac: args.get('MAC') },
         'CNI_ARGS',
-        decodeRuntime,
+        decodeAsked,
       );
       const sources = [runtime, fromArgs, fromEnv];
       return {
         nodeFile,
         requested: sources.find((s) => (s?.requested.length ?? 0) > 0)?.requested ?? [],
         mac: sources.find((s) => s?.mac)?.mac,
+        mappings: runtime?.mappings ?? [],
+        bandwidth: runtime?.bandwidth ?? { shaped: [], unshaped: [] },
+        dns: runtime?.dns ?? {},
       };
     },
     notes,
@@ -125,21 +151,5 @@ export function leaseDir(file: string): string {
   }
 }
 
-/**
- * The podCIDRs as sets to lease from, one per family. A podCIDR's network address is the node's own on the overlay, the first
- * one after it the bridge's (kept free with `ptp` too, so that a node can change its way of attaching).
- */
-export function podRanges(node: Node): RangeSet[] {
-  return families.flatMap((family) => {
-    const set = node.podCIDRs
-      .filter((p) => p.address.family === family)
-      .map((subnet) => ({
-        subnet,
-        start: addressAfter(subnet.address, 2n),
-        end: addressAfter(lastAddress(subnet), family === 4 ? -1n : 0n),
-        gateway: addressAfter(subnet.address, 1n),
-      }))
-      .filter((r) => r.start.value <= r.end.value);
-    return set.length > 0 ? [set] : [];
-  });
-}
+/** The sets to lease from, one per family. */
+export const podRanges = (node: Node): RangeSet[] => podCidrSets(node.podCIDRs);

@@ -1,10 +1,9 @@
 /** The configuration of `firewall`: every key of the reference plugin 1.9.1, checked. */
 
 import { protocolKeys } from '../../src/cni/conf.ts';
-import { code } from '../../src/cni/error.ts';
+import { unsupportedField } from '../../src/cni/error.ts';
 import type { Request } from '../../src/cni/types.ts';
 import { Fields, show } from '../../src/decode.ts';
-import { CniError } from '../../src/errors.ts';
 import type { IngressPolicy } from '../../src/plan/firewall.ts';
 
 export interface FirewallConf {
@@ -29,11 +28,9 @@ export function decodeFirewallConf(request: Request, notes: string[] = []): Fire
       f.ignore(...protocolKeys, 'ipam', 'dns');
       const chain = f.string('iptablesAdminChainName') ?? '';
       if (chain !== '') {
-        throw new CniError(
-          code.unsupportedField,
-          `unsupported field iptablesAdminChainName: got ${show(chain)}`,
-          'forwarding is decided with nftables, which cannot jump to a chain of iptables; remove the key, rules in FORWARD still hold',
-        );
+        const want =
+          'no such key: forwarding is decided with nftables, which cannot jump to a chain of iptables; remove the key, rules in FORWARD still hold';
+        throw unsupportedField({ path: 'iptablesAdminChainName', got: show(chain), want });
       }
       decodeBackend(f, notes);
       const policy = f.string('ingressPolicy') || 'open';

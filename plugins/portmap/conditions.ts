@@ -3,9 +3,9 @@
  * or to nft; here iptables' matches on source, destination and incoming interface become nft's, and nft's stay as they are.
  */
 
-import { code } from '../../src/cni/error.ts';
+import { unsupportedField } from '../../src/cni/error.ts';
 import { type Fields, show } from '../../src/decode.ts';
-import { CniError } from '../../src/errors.ts';
+import type { CniError } from '../../src/errors.ts';
 import { type Address, type Family, parseAddress } from '../../src/net/address.ts';
 import { isInterfaceName } from '../../src/net/name.ts';
 import { formatPrefix, hostPrefix, networkOf, parsePrefix } from '../../src/net/prefix.ts';
@@ -24,11 +24,11 @@ const options: Record<string, 'saddr' | 'daddr' | 'iifname'> = {
 export type ConditionsKey = 'conditionsV4' | 'conditionsV6';
 
 function unsupported(key: ConditionsKey, words: readonly string[], word: string): CniError {
-  return new CniError(
-    code.unsupportedField,
-    `unsupported field ${key}: got ${show(words)}: ${show(word)} has no translation to nftables`,
-    'want -s PREFIX, -d PREFIX, -i INTERFACE, each with "!" before it or not, or nftables matches such as "ip saddr 10.0.0.0/8"',
-  );
+  return unsupportedField({
+    path: key,
+    got: `${show(words)}: ${show(word)} has no translation to nftables`,
+    want: '-s PREFIX, -d PREFIX, -i INTERFACE, each with "!" before it or not, or nftables matches such as "ip saddr 10.0.0.0/8"',
+  });
 }
 
 const prefixOf = (text: string) => {

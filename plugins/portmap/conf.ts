@@ -1,10 +1,9 @@
 /** The configuration of `portmap`: every key of the reference plugin 1.9.1, checked. */
 
 import { protocolKeys } from '../../src/cni/conf.ts';
-import { code } from '../../src/cni/error.ts';
+import { unsupportedField } from '../../src/cni/error.ts';
 import type { Request, Result } from '../../src/cni/types.ts';
 import { Fields, show } from '../../src/decode.ts';
-import { CniError } from '../../src/errors.ts';
 import { type Address, type Family, families, formatAddress } from '../../src/net/address.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import { type Forward, type Portmap, type Protocol, protocols } from '../../src/plan/portmap.ts';
@@ -43,8 +42,8 @@ function decodePort(f: Fields, key: string): number {
 /** The host side of a mapping, which no other may have. */
 const hostSide = (m: Mapping): string => `${m.hostIp ? formatAddress(m.hostIp) : ''} ${m.hostPort}/${m.protocol}`;
 
-/** The mappings; one that is named twice counts once, unless the two disagree. */
-function decodeMappings(f: Fields): Mapping[] {
+/** `portMappings` of `runtimeConfig`; one that is named twice counts once, unless the two disagree. */
+export function decodeMappings(f: Fields): Mapping[] {
   const seen = new Map<string, Mapping>();
   f.objects('portMappings', (item) => {
     item.ignoreRest(); // runtimes add keys of their own
@@ -79,11 +78,9 @@ export function decodePortmapConf(request: Request, notes: string[] = []): Portm
       f.ignore(...protocolKeys, 'ipam', 'dns');
       const chain = f.string('externalSetMarkChain');
       if (chain !== undefined) {
-        throw new CniError(
-          code.unsupportedField,
-          `unsupported field externalSetMarkChain: got ${show(chain)}`,
-          'mappings are made with nftables, which cannot jump to a chain of iptables; remove the key, masquerade needs no mark here',
-        );
+        const want =
+          'no such key: mappings are made with nftables, which cannot jump to a chain of iptables; remove the key, masquerade needs no mark here';
+        throw unsupportedField({ path: 'externalSetMarkChain', got: show(chain), want });
       }
       f.integer('markMasqBit', 0, 31); // nothing is marked: masquerade is decided by addresses
       const backend = decodeBackend(f, notes);
@@ -126,6 +123,14 @@ const forwardTo = (m: Mapping, { address }: Prefix): Forward[] =>
           containerPort: m.containerPort,
         },
       ];
+
+/** Mappings as a runtime means them that says nothing else. */
+export const plainPortmap = (mappings: Mapping[]): PortmapConf => ({
+  snat: true,
+  masqAll: false,
+  conditions: { 4: '', 6: '' },
+  mappings,
+});
 
 /** What the attachment needs in the kernel. A mapping of a family that the container has no address of needs nothing. */
 export function portmapOf(conf: PortmapConf, previous: Result, ifname: string): Portmap {

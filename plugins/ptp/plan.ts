@@ -1,8 +1,7 @@
 /** What `ptp` plans for an attachment: the routes that lead everything by way of the host. Pure. */
 
-import { code } from '../../src/cni/error.ts';
 import type { IpConfig, Result, Route } from '../../src/cni/types.ts';
-import { CniError, ConfigError } from '../../src/errors.ts';
+import { ConfigError } from '../../src/errors.ts';
 import { type Address, formatAddress } from '../../src/net/address.ts';
 import { formatPrefix, hostPrefix, networkOf, type Prefix } from '../../src/net/prefix.ts';
 import { planPod } from '../../src/plan/attachment.ts';
@@ -15,15 +14,8 @@ export type RoutedIp = IpConfig & { gateway: Address };
 
 const isRouted = (ip: IpConfig): ip is RoutedIp => ip.gateway?.family === ip.address.address.family;
 
-/** IPAM's addresses as the result has them. Throws CniError when there is none, ConfigError when one has no gateway. */
+/** IPAM's addresses as the result has them. Throws ConfigError when one has no gateway. */
 export function complete({ ipamType }: Pick<PtpConf, 'ipamType'>, { ips }: Pick<Result, 'ips'>): RoutedIp[] {
-  if (ips.length === 0) {
-    throw new CniError(
-      code.invalidConfig,
-      `IPAM plugin "${ipamType}" returned missing IP config`,
-      'it answered without an address, and ptp has nothing to route',
-    );
-  }
   const bare = ips.filter((ip) => !isRouted(ip));
   if (bare.length > 0) {
     throw new ConfigError(

@@ -41,9 +41,10 @@ export function sysctlKey(name: string, ifname: string): string | undefined {
 }
 
 function decodeSysctls(f: Fields, ifname: string): SysctlTuning[] {
-  const value = f.raw('sysctl');
+  const want = 'an object of sysctls and their values';
+  const value = f.raw('sysctl', want);
   if (value === undefined) return [];
-  if (!isObject(value)) return f.wrong('sysctl', 'an object of sysctls and their values') ?? [];
+  if (!isObject(value)) return f.wrong('sysctl', want) ?? [];
   return Object.entries(value).flatMap(([name, text]) => {
     const path = `sysctl[${show(name)}]`;
     const key = sysctlKey(name, ifname);
@@ -80,7 +81,8 @@ function checkConflicts(f: Fields, sysctls: readonly SysctlTuning[]): void {
 
 /** Keys of the top level's "sysctl" that stand there twice: JSON.parse keeps the last and does not tell. */
 export function duplicateSysctls(stdin: string): string[] {
-  const tokens = stdin.match(/"(?:[^"\\]|\\.)*"|[{}[\]:,]/g) ?? [];
+  // no alternative inside the repetition: the matcher would need its stack for every letter of a long text
+  const tokens = stdin.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:,]/g) ?? [];
   const seen = new Set<string>();
   const duplicates: string[] = [];
   let depth = 0;

@@ -1,14 +1,16 @@
-/** One pod after another: ADD into fresh namespaces, then DEL of all, each suite in turn. */
+/** One pod after another: ADD into fresh namespaces by one plugin or a chain of them, then DEL of all, each suite in turn. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { linkNames } from '../../src/kernel/ifaddrs.ts';
 import { alternate, type Row } from './measure.ts';
-import { bridgeConf, bridgeOf, clusterConf, loopbackConf } from './networks.ts';
+import { bridgeConf, bridgeOf, type Conf, chainConf, clusterConf, loopbackConf } from './networks.ts';
 import { type Bench, type Section, timesReference } from './section.ts';
-import { type Execution, execute, run as runLine, type Suite } from './suite.ts';
+import { execute, run as runLine, type Suite } from './suite.ts';
 
 interface Work {
   readonly name: string;
-  conf(bench: Bench, suite: Suite): { type: string };
+  /** The plugins that a runtime executes one after the other, with the ports and rates of pod `i` (from 0). */
+  chain(bench: Bench, suite: Suite, i: number): Conf[];
   /** Limits in times of the reference. */
   readonly add?: number;
   readonly del?: number;
@@ -18,59 +20,100 @@ interface Work {
 const works: readonly Work[] = [
   {
     name: 'bridge + host-local, ipMasq',
-    conf: (bench, suite) => bridgeConf(bench, suite, true) as { type: string },
+    chain: (bench, suite) => [bridgeConf(bench, suite, true)],
     add: 1.5,
     del: 0.6,
     makesBridge: true,
   },
   {
     name: 'bridge + host-local',
-    conf: (bench, suite) => bridgeConf(bench, suite, false) as { type: string },
+    chain: (bench, suite) => [bridgeConf(bench, suite, false)],
     makesBridge: true,
   },
-  { name: 'culvert (reference: ptp + host-local)', conf: clusterConf },
-  { name: 'loopback', conf: () => loopbackConf() as { type: string } },
+  {
+    name: 'bridge with ipMasq, portmap, bandwidth',
+    chain: chainConf,
+    add: 1.2,
+    del: 0.6,
+    makesBridge: true,
+  },
+  {
+    name: 'culvert with a port and rates (reference: that chain)',
+    chain: (bench, suite, i) => (suite === bench.culvert ? [clusterConf(bench, suite, i)] : chainConf(bench, suite, i)),
+    add: 0.6,
+    del: 0.35,
+    makesBridge: true,
+  },
+  { name: 'culvert (reference: ptp + host-local)', chain: (bench, suite) => [clusterConf(bench, suite)] },
+  { name: 'loopback', chain: () => [loopbackConf()] },
 ];
 
 /** What the kernel does after a command was answered should not fall on the next. */
 const settleMs = 300;
 
+/** A pod and the chain that attaches it. */
+interface Attachment {
+  readonly suite: Suite;
+  readonly chain: readonly Conf[];
+  readonly containerId: string;
+  readonly netns: string;
+  /** What ADD answered last. */
+  prevResult?: object;
+}
+
+/** One verb for the whole chain as a runtime does it: DEL backwards, each plugin told the result. Answers its milliseconds. */
+function executeChain(attachment: Attachment, command: 'ADD' | 'DEL'): number {
+  const { suite, chain, containerId, netns } = attachment;
+  let total = 0;
+  for (const conf of command === 'ADD' ? chain : chain.toReversed()) {
+    const { prevResult } = attachment;
+    const told = prevResult ? { ...conf, prevResult } : conf;
+    const { ms, stdout } = execute({ suite, plugin: conf.type, command, conf: told, containerId, netns });
+    if (command === 'ADD') attachment.prevResult = JSON.parse(stdout) as object;
+    total += ms;
+  }
+  return total;
+}
+
 async function measure(bench: Bench, work: Work): Promise<Row[]> {
   const { warmUp, rounds } = bench.rounds;
   const label = (suite: Suite, round: number) => `${suite.label}-${round}`;
-  const attached = new Map<string, Execution>();
+  const attached = new Map<string, Attachment>();
+  const staying: Attachment[] = [];
   for (const suite of bench.suites) {
-    const conf = work.conf(bench, suite);
+    const pod = (i: number, containerId: string): Attachment => ({
+      suite,
+      chain: work.chain(bench, suite, i),
+      containerId,
+      netns: bench.pods.make(),
+    });
     // one that stays: a bridge without ports, or the first pod of a node, is another matter
-    execute({ suite, plugin: conf.type, command: 'ADD', conf, containerId: 'stays', netns: bench.pods.make() });
+    const stays = pod(0, 'stays');
+    executeChain(stays, 'ADD');
+    staying.push(stays);
     for (let round = -warmUp; round < rounds; round++) {
-      const netns = bench.pods.make();
-      const containerId = `bench${round + warmUp}`;
-      attached.set(label(suite, round), { suite, plugin: conf.type, command: 'ADD', conf, containerId, netns });
+      const i = round + warmUp + 1;
+      attached.set(label(suite, round), pod(i, `bench${i}`));
     }
   }
   await sleep(settleMs);
-  const verb = (once: (key: string, e: Execution) => number) =>
+  const verb = (command: 'ADD' | 'DEL') =>
     alternate(
       bench.suites.map((suite) => {
-        const run = (round: number) => once(label(suite, round), attached.get(label(suite, round))!);
+        const run = (round: number) => executeChain(attached.get(label(suite, round))!, command);
         return { label: suite.label, run };
       }),
       bench.rounds,
     );
-  const added = await verb((key, e) => {
-    const { ms, stdout } = execute(e);
-    // as a runtime does: DEL hears what ADD answered
-    attached.set(key, { ...e, command: 'DEL', conf: { ...e.conf, prevResult: JSON.parse(stdout) } });
-    return ms;
-  });
+  const added = await verb('ADD');
   await sleep(settleMs);
-  const deleted = await verb((_, e) => execute(e).ms);
-  for (const suite of bench.suites) {
-    const conf = work.conf(bench, suite);
-    execute({ suite, plugin: conf.type, command: 'DEL', conf, containerId: 'stays' });
+  const deleted = await verb('DEL');
+  for (const pod of staying) executeChain(pod, 'DEL');
+  if (work.makesBridge) {
+    for (const suite of bench.suites) {
+      if (linkNames().includes(bridgeOf(bench, suite))) runLine(`ip link delete ${bridgeOf(bench, suite)}`);
+    }
   }
-  if (work.makesBridge) for (const suite of bench.suites) runLine(`ip link delete ${bridgeOf(bench, suite)}`);
   bench.pods.removeAll();
   await sleep(settleMs);
   return [

@@ -6,9 +6,11 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
+import { podCidrSets } from '../net/range.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { HttpServer } from './http.ts';
 import { withKeys } from './keys.ts';
+import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
 import { Reconciler } from './reconcile.ts';
@@ -25,7 +27,7 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const source = new FileSource(config.cluster.file);
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();
-  const speaker = new Speaker({ run: config.paths.run, exec, status, log, changed });
+  const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const reconciler = new Reconciler({ config, source, kernel, speaker, status, log });
   const watching: Task = {
     name: 'watch',
@@ -33,7 +35,10 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
     notReady: () => undefined,
   };
   const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
-  const tasks = [watching, monitor, speaker, reconciler];
+  const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
+  const pools = () => podCidrSets(reconciler.podCIDRs);
+  const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
+  const tasks = [watching, monitor, speaker, reconciler, ...sweep];
   return [...tasks, new HttpServer(config.listen, status, tasks)];
 }
 

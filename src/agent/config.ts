@@ -74,6 +74,17 @@ export const configSchema = z.object(
       .refine((text) => parseListen(text) !== undefined, wantListen)
       .default('127.0.0.1:9467'),
     resyncSeconds: integer(1, 3600, wantSeconds).default(30),
+    sweep: z
+      .object(
+        {
+          enabled: yesOrNo(true),
+          everySeconds: integer(1, 86_400).default(300),
+          graceSeconds: integer(1, 86_400).default(60),
+          fullPercent: integer(1, 100).default(80),
+        },
+        'an object with enabled, everySeconds, graceSeconds and fullPercent',
+      )
+      .prefault({}),
     paths: z
       .object(
         {

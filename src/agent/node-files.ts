@@ -16,10 +16,13 @@ import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
 
+/** The name of the cluster's network, and so of the folder its leases are in. */
+export const conflistNetwork = 'culvert';
+
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   node: config.node,
-  network: 'culvert',
+  network: conflistNetwork,
   mode: config.mode,
   attach: config.attach,
   podCIDRs: plan.own.podCIDRs.map((p) => p.text),
@@ -29,11 +32,14 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   bridge: 'culvert0',
 });
 
+/** What the plugin takes of a runtime. */
+const capabilities = { bandwidth: true, dns: true, ips: true, mac: true, portMappings: true };
+
 export const conflist = (nodeFile: string): object => ({
   cniVersion: '1.0.0',
   cniVersions: ['0.4.0', '1.0.0', '1.1.0'],
-  name: 'culvert',
-  plugins: [{ type: 'culvert', nodeFile, capabilities: { ips: true, mac: true } }],
+  name: conflistNetwork,
+  plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
 function contentOf(file: string): string | undefined {

@@ -6,6 +6,7 @@
 import type { ClusterSource } from '../cluster/file.ts';
 import { ConfigError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import type { Prefix } from '../net/prefix.ts';
 import { type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
 import type { AgentConfig } from './config.ts';
@@ -42,6 +43,7 @@ export class Reconciler implements Task {
   /** What the host is like since the last pass that went through; unknown after one that did not. */
   #known: Known | undefined;
   #devices: ReadonlySet<string> = new Set();
+  #podCIDRs: readonly Prefix[] = [];
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
@@ -54,6 +56,11 @@ export class Reconciler implements Task {
   /** Interfaces that lead to other nodes; none known while there is no plan. */
   get devices(): ReadonlySet<string> {
     return this.#devices;
+  }
+
+  /** This node's own, as last planned. */
+  get podCIDRs(): readonly Prefix[] {
+    return this.#podCIDRs;
   }
 
   /** The cluster source may have changed. */
@@ -109,6 +116,7 @@ export class Reconciler implements Task {
     status.passed(done, view.nodes.length, ms / 1000, isRepair);
     this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
     this.#devices = new Set(plan.devices);
+    this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);

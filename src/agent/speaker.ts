@@ -6,13 +6,14 @@
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Registry } from 'prom-client';
 import { BirdControl, type BirdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { BgpPlan, BgpSession } from '../plan/bgp.ts';
 import { readPassword } from '../store/keys.ts';
 import { describeDown, parseSessions, parseSignatureDrops, type SessionStatus, suspicion } from './bird-status.ts';
 import type { Log } from './log.ts';
-import type { Status } from './status.ts';
+import { SessionMetrics } from './session-metrics.ts';
 import { pause, type Task } from './task.ts';
 
 /** Sessions and routes take a moment to come: so long their absence is no problem, and the node not ready. */
@@ -41,7 +42,8 @@ export interface SpeakerParts {
   /** The agent's folder for files that need not survive a reboot. */
   readonly run: string;
   readonly exec: Exec;
-  readonly status: Status;
+  /** Where its metrics go. */
+  readonly registry: Registry;
   readonly log: Log;
   /** Called when there is something to do or to say. */
   readonly changed: () => void;
@@ -51,6 +53,7 @@ export class Speaker implements Task {
   readonly name = 'bgp';
   readonly #parts: SpeakerParts;
   readonly #files: BirdFiles;
+  readonly #metrics: SessionMetrics;
   #control: BirdControl | undefined;
   #plan: BgpPlan | undefined;
   /** The configuration that BIRD has taken. */
@@ -66,6 +69,7 @@ export class Speaker implements Task {
   constructor(parts: SpeakerParts) {
     this.#parts = parts;
     this.#files = birdFiles(parts.run);
+    this.#metrics = new SessionMetrics(parts.registry);
   }
 
   notReady(): undefined {
@@ -182,10 +186,10 @@ export class Speaker implements Task {
 
   /** As if it came back: neighbours keep their routes to us until they too have them of another mode, or the time is up. */
   async #end(control: BirdControl): Promise<void> {
-    const { exec, status, log } = this.#parts;
+    const { exec, log } = this.#parts;
     this.#control = undefined;
     this.#taken = undefined;
-    status.setSessions([], new Map());
+    this.#metrics.set([], new Map());
     await control.ask('graceful restart');
     await control.closed;
     for (const argv of flushArgvs) await exec(argv);
@@ -206,7 +210,7 @@ export class Speaker implements Task {
 
   /** Takes in how the sessions are; ups and downs are log lines. */
   #note(plan: BgpPlan, now: Map<string, SessionStatus>): void {
-    const { log, status } = this.#parts;
+    const { log } = this.#parts;
     const drops = parseSignatureDrops(readFileSync('/proc/net/netstat', 'utf8'));
     for (const session of plan.sessions) {
       const { name, peer, family } = session;
@@ -222,6 +226,6 @@ export class Speaker implements Task {
     for (const name of this.#downSince.keys()) if (!now.has(name)) this.#downSince.delete(name);
     this.#sessions = now;
     this.#drops = drops;
-    status.setSessions(plan.sessions, now);
+    this.#metrics.set(plan.sessions, now);
   }
 }

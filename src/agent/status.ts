@@ -1,8 +1,8 @@
 /** What the agent has to say about itself: metrics for Prometheus, problems for people. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { BgpSession } from '../plan/bgp.ts';
-import type { SessionStatus } from './bird-status.ts';
+import { type JudgedLease, leaseStates } from '../ipam/judge.ts';
+import type { Family } from '../net/address.ts';
 import type { Outlook } from './converge.ts';
 
 export class Status {
@@ -39,9 +39,20 @@ export class Status {
     registers: [this.registry],
   });
 
-  readonly #sessionUp = this.#sessionGauge('culvert_bgp_session_up', '1 when the BGP session is established, else 0');
-  readonly #imported = this.#sessionGauge('culvert_bgp_prefixes_imported', 'Prefixes taken from the BGP peer');
-  readonly #exported = this.#sessionGauge('culvert_bgp_prefixes_exported', 'Prefixes told to the BGP peer');
+  readonly #leases = new Gauge({
+    name: 'culvert_leases',
+    help: 'Leases found at the last look, by network and state',
+    labelNames: ['network', 'state'],
+    registers: [this.registry],
+  });
+  readonly #leasesFreed = new Counter({
+    name: 'culvert_leases_freed_total',
+    help: 'Leaked leases that were freed, by network',
+    labelNames: ['network'],
+    registers: [this.registry],
+  });
+  readonly #poolSize = this.#poolGauge('culvert_pool_addresses', "Addresses of the node's podCIDRs that can be leased");
+  readonly #poolTaken = this.#poolGauge('culvert_pool_leased_addresses', 'Those that are leased');
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -51,19 +62,27 @@ export class Status {
     return new Gauge({ name, help, registers: [this.registry] });
   }
 
-  #sessionGauge(name: string, help: string): Gauge<'peer' | 'family'> {
-    return new Gauge({ name, help, labelNames: ['peer', 'family'], registers: [this.registry] });
+  #poolGauge(name: string, help: string): Gauge {
+    return new Gauge({ name, help, labelNames: ['family'], registers: [this.registry] });
   }
 
-  /** How the BGP sessions are; those that are no more leave the metrics. */
-  setSessions(sessions: readonly BgpSession[], found: ReadonlyMap<string, SessionStatus>): void {
-    for (const gauge of [this.#sessionUp, this.#imported, this.#exported]) gauge.reset();
-    for (const { name, peer, family } of sessions) {
-      const status = found.get(name);
-      const labels = { peer, family: `ipv${family}` };
-      this.#sessionUp.set(labels, status?.isUp ? 1 : 0);
-      this.#imported.set(labels, status?.imported ?? 0);
-      this.#exported.set(labels, status?.exported ?? 0);
+  /** All leases, and nothing else, as they stand. */
+  leasesFound(leases: readonly Pick<JudgedLease, 'network' | 'state'>[]): void {
+    this.#leases.reset();
+    for (const network of new Set(leases.map((l) => l.network))) {
+      for (const state of leaseStates) this.#leases.set({ network, state }, 0);
+    }
+    for (const { network, state } of leases) this.#leases.inc({ network, state });
+  }
+
+  leasesFreed(leases: readonly { network: string }[]): void {
+    for (const { network } of leases) this.#leasesFreed.inc({ network });
+  }
+
+  poolsFound(pools: readonly { family: Family; size: bigint; taken: bigint }[]): void {
+    for (const { family, size, taken } of pools) {
+      this.#poolSize.set({ family: `ipv${family}` }, Number(size));
+      this.#poolTaken.set({ family: `ipv${family}` }, Number(taken));
     }
   }
 

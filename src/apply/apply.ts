@@ -28,14 +28,14 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
   // ip comes first, if only for its sysctls; then the order of the changes stands, and what follows each other in one program is one batch
   const runs: { program: Line['program']; texts: string[] }[] = [{ program: 'ip', texts: [] }];
   for (const { program, text } of changes.flatMap(render)) {
-    if (program !== 'ip' && program !== 'bridge' && program !== 'wg') continue;
+    if (program === 'sysctl' || program === 'nft') continue;
     if (runs.at(-1)!.program !== program) runs.push({ program, texts: [] });
     runs.at(-1)!.texts.push(text);
   }
   for (const [i, { program, texts }] of runs.entries()) {
-    if (program === 'ip') await kernel.ip(texts, netns, i === 0 ? early : []);
-    else if (program === 'bridge') await kernel.bridge(texts, netns);
-    else await kernel.wg(texts);
+    if (program === 'bridge') await kernel.bridge(texts, netns);
+    else if (program === 'wg') await kernel.wg(texts);
+    else await kernel.ip(texts, netns, i === 0 ? early : [], program === 'ip -6' ? 6 : undefined);
   }
   for (const { sysctl, late } of sysctls) if (late) kernel.writeSysctl(sysctl);
   if (doomed.length > 0) await kernel.nft(textsOf(doomed, 'nft').join(''), netns);

@@ -1,6 +1,6 @@
 /** The pods' bridge in the kernel: made when it is missing, given its gateway addresses, left alone when all is well. */
 
-import { randomUUID } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { CommandError, ConfigError } from '../errors.ts';
 import { runningLink } from '../kernel/ifaddrs.ts';
 import type { Kernel } from '../kernel/kernel.ts';
@@ -67,11 +67,14 @@ export async function withBridge<T>(
   }
 }
 
-/**
- * A MAC address for a link that outlives its pods. The entropy that Node keeps in store would be the start-up snapshot's: every
- * process on every node would make the same address.
- */
-const randomMac = (): string => macFrom(randomUUID({ disableEntropyCache: true }));
+/** A MAC address for a link that outlives its pods. */
+function randomMac(): string {
+  const seed = Buffer.alloc(16);
+  const fd = openSync('/dev/urandom', 'r');
+  readSync(fd, seed);
+  closeSync(fd);
+  return macFrom(seed.toString('hex'));
+}
 
 /** What a link with gateway addresses lacks. Addresses in the way go first (forceAddress) or are the error. */
 function gatewayChanges(

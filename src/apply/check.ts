@@ -92,12 +92,21 @@ export function pairProblems(
   return problems;
 }
 
+/** What a kind of link is made with and CHECK compares. */
+const kindFields = ['mode', 'id', 'table', 'bcqueuelen'];
+
 /** A bridge must be one: a link of another kind under its name is a difference that the diff of attributes does not see. */
 export function kindProblems(found: readonly FoundLink[], wanted: readonly LinkState[]): Problem[] {
   return wanted.flatMap((w) => {
     const link = found.find((l) => l.name === w.name);
-    if (!link || w.make.kind === 'given' || link.kindName === w.make.kind) return [];
-    return [{ path: `link ${w.name} kind`, got: show(link.kindName), want: show(w.make.kind) }];
+    if (!link || w.make.kind === 'given') return [];
+    if (link.kindName !== w.make.kind) {
+      return [{ path: `link ${w.name} kind`, got: show(link.kindName), want: show(w.make.kind) }];
+    }
+    const made = link.make as unknown as Record<string, unknown>;
+    return Object.entries(w.make)
+      .filter(([key, want]) => kindFields.includes(key) && made[key] !== want)
+      .map(([key, want]) => ({ path: `link ${w.name} ${key}`, got: show(made[key]), want: show(want) }));
   });
 }
 

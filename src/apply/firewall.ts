@@ -52,10 +52,10 @@ export async function removeFirewall(kernel: Kernel, mark: string): Promise<void
   await deleteElements(kernel, (await readElements(kernel)).filter(hasMark(mark)));
 }
 
-/** Removes every element whose comment does not please, and the policies of bridges that are gone. For GC. */
-export async function sweepFirewall(kernel: Kernel, keep: (comment: string) => boolean): Promise<void> {
+/** Removes every element that does not please by its comment and its address or port, and the policies of bridges that are gone. For GC. */
+export async function sweepFirewall(kernel: Kernel, keep: (comment: string, key: string) => boolean): Promise<void> {
   const isGone = ({ key }: Element) => kernel.readSysctl(`net/ipv4/conf/${key.split('"')[1]}/forwarding`) === undefined;
-  const isStale = (e: Element) => (e.comment === sharedLabel ? isGone(e) : !keep(e.comment));
+  const isStale = (e: Element) => (e.comment === sharedLabel ? isGone(e) : !keep(e.comment, e.key));
   await deleteElements(kernel, (await readElements(kernel)).filter(isStale));
 }
 

@@ -94,10 +94,13 @@ export async function removeMasquerade(kernel: Kernel, addresses: readonly Addre
 export const removeOwnMasquerade = deleteElements;
 
 /**
- * Removes every element whose comment does not please, and the chains that then nobody is sent to.
+ * Removes every element that does not please by its comment and address, and the chains that then nobody is sent to.
  * Reads the table whole: for GC, never for ADD or DEL.
  */
-export async function sweepMasquerade(kernel: Kernel, keep: (comment: string) => boolean): Promise<void> {
+export async function sweepMasquerade(
+  kernel: Kernel,
+  keep: (comment: string, address: string) => boolean,
+): Promise<void> {
   let shown: string;
   try {
     shown = await kernel.showNft(['list', 'table', ...masqueradeTable.split(' ')]);
@@ -106,9 +109,10 @@ export async function sweepMasquerade(kernel: Kernel, keep: (comment: string) =>
     throw error;
   }
   const elements = [...shown.matchAll(/([0-9a-f.:]+) comment "([^"]*)" : jump (\S+?),?\s/g)].map(
-    ([, text = '', comment = '', chain = '']) => ({ address: parseAddress(text), comment, chain }),
+    ([, text = '', comment = '', chain = '']) => ({ text, address: parseAddress(text), comment, chain }),
   );
-  const [kept, stale] = [elements.filter((e) => keep(e.comment)), elements.filter((e) => !keep(e.comment))];
+  const isKept = (e: (typeof elements)[number]): boolean => keep(e.comment, e.text);
+  const [kept, stale] = [elements.filter(isKept), elements.filter((e) => !isKept(e))];
   const used = new Set(kept.map((e) => e.chain));
   const idle = [...shown.matchAll(/^\s*chain (to-\S+) /gm)].map(([, chain = '']) => chain).filter((c) => !used.has(c));
   const script = deleteMasquerade(stale.flatMap((e) => e.address ?? [])) + deleteChains(idle);

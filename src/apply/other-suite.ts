@@ -4,7 +4,6 @@
  * Looked for only when a container's link is not of our making.
  */
 
-import { createHash } from 'node:crypto';
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { AttachmentId } from '../net/name.ts';
@@ -37,9 +36,13 @@ async function forgetRules(exec: Exec, { network, ifname, containerId }: Attachm
   if (script !== '') await exec(['nft', '-f', '-'], { stdin: script });
 }
 
+/** The hash in names of the reference plugins, loaded when one is needed: hardly ever. */
+export const referenceHash = (seed: string): string =>
+  process.getBuiltinModule('node:crypto').createHash('sha512').update(seed).digest('hex');
+
 /** Their chain in the nat table, named by a hash, and the rules that lead to it. */
 async function forgetChain(exec: Exec, program: 'iptables' | 'ip6tables', id: AttachmentId): Promise<void> {
-  const chain = `CNI-${createHash('sha512').update(`${id.network}${id.containerId}`).digest('hex')}`.slice(0, 28);
+  const chain = `CNI-${referenceHash(`${id.network}${id.containerId}`)}`.slice(0, 28);
   const shown = await orNothing(exec([program, '-w', '-t', 'nat', '-S']));
   if (!shown.includes(`-N ${chain}\n`)) return;
   const jumps = shown.split('\n').filter((line) => line.startsWith('-A ') && line.endsWith(`-j ${chain}`));

@@ -91,10 +91,19 @@ async function remove(machine: Machine, doomed: (e: Element) => boolean): Promis
 /** Removes what the attachment with this mark has, whatever its mappings were. */
 export const removePortmap = (machine: Machine, mark: string): Promise<void> => remove(machine, hasMark(mark));
 
-/** Removes every element whose comment does not please, and the source chains that then nobody is sent to. For GC. */
-export async function sweepPortmap(machine: Machine, keep: (comment: string) => boolean): Promise<void> {
+/** The container's address: where a mapping leads to, or what is masqueraded. */
+const containerOf = (e: Element): string => (isForward(e) ? (e.value.split(' . ')[0] ?? '') : e.key);
+
+/**
+ * Removes every element that does not please by its comment and its container's address, and the source chains that then nobody
+ * is sent to. For GC.
+ */
+export async function sweepPortmap(
+  machine: Machine,
+  keep: (comment: string, address: string) => boolean,
+): Promise<void> {
   const { kernel } = machine;
-  await remove(machine, (e) => !keep(e.comment));
+  await remove(machine, (e) => !keep(e.comment, containerOf(e)));
   const shown = await showTable(kernel, portmapTable);
   const used = new Set(elementsOf(shown).map((e) => e.value));
   const chains = [...shown.matchAll(/^\tchain (from-\S+) /gm)].map(([, name = '']) => name);

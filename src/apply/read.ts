@@ -9,6 +9,7 @@ import type {
   NeighbourState,
   PeerState,
   RouteState,
+  RuleState,
   VlanState,
   WireGuardState,
 } from '../plan/host.ts';
@@ -25,13 +26,14 @@ function set<T extends object>(fields: { [K in keyof T]: T[K] | undefined }): T 
   return out;
 }
 
-function kindOf(info: JsonObject): LinkKind {
+function kindOf(info: JsonObject, below: string): LinkKind {
   const data = object(info['info_data']);
   switch (info['info_kind']) {
     case 'bridge':
       return { kind: 'bridge', vlanFiltering: data['vlan_filtering'] === 1 };
     case 'veth':
-      return { kind: 'veth' };
+    case 'ifb':
+      return { kind: info['info_kind'] };
     case 'vxlan':
       return set<Extract<LinkKind, { kind: 'vxlan' }>>({
         kind: 'vxlan',
@@ -41,12 +43,26 @@ function kindOf(info: JsonObject): LinkKind {
         device: text(data['link']),
       });
     case 'ipip':
-    case 'sit':
-      return { kind: info['info_kind'], local: text(data['local']) ?? '' };
+      return { kind: 'ipip', local: text(data['local']) ?? '' };
     case 'ip6tnl':
       return { kind: 'ip6tnl', external: data['external'] === true };
     case 'wireguard':
       return { kind: 'wireguard' };
+    case 'macvlan':
+      return set<Extract<LinkKind, { kind: 'macvlan' }>>({
+        kind: 'macvlan',
+        link: below,
+        mode: text(data['mode']) ?? '',
+        bcqueuelen: number(data['bcqueuelen']),
+      });
+    case 'ipvlan':
+      return { kind: 'ipvlan', link: below, mode: text(data['mode']) ?? '' };
+    case 'vlan':
+      return { kind: 'vlan', link: below, id: number(data['id']) ?? -1 };
+    case 'vrf':
+      return { kind: 'vrf', table: number(data['table']) ?? -1 };
+    case 'dummy':
+      return { kind: 'dummy' };
     default:
       return { kind: 'given' };
   }
@@ -55,9 +71,11 @@ function kindOf(info: JsonObject): LinkKind {
 /** A link as found: with what only reading can tell. */
 export interface FoundLink extends LinkState {
   index: number;
-  /** The veth's other end, by index in its own namespace. */
+  /** The veth's other end, or the link below, by index in its own namespace. */
   peerIndex?: number;
   flags: string[];
+  /** "default" for 0. */
+  group?: string;
   txQueueLength?: number;
   /** What `ip -d` calls the link: "veth", "bridge", "vxlan", "dummy"; empty for hardware. */
   kindName: string;
@@ -71,7 +89,7 @@ export function linksOf(shown: readonly unknown[]): FoundLink[] {
     const flags = (Array.isArray(l['flags']) ? l['flags'] : []).map(String);
     return set<FoundLink>({
       name: text(l['ifname']) ?? '',
-      make: kindOf(info),
+      make: kindOf(info, text(l['link']) ?? ''),
       address: text(l['address']),
       mtu: number(l['mtu']),
       alias: text(l['ifalias']),
@@ -84,6 +102,7 @@ export function linksOf(shown: readonly unknown[]): FoundLink[] {
       index: number(l['ifindex']) ?? -1,
       peerIndex: number(l['link_index']),
       flags,
+      group: text(l['group']),
       txQueueLength: number(l['txqlen']),
       kindName: text(info['info_kind']) ?? '',
     });
@@ -144,6 +163,17 @@ export function routesOf(shown: readonly unknown[]): RouteState[] {
         onlink: flags.includes('onlink') ? true : undefined,
       });
     });
+}
+
+/** Rules of `ip -j rule show` that are about a source address and nothing else. */
+export function rulesOf(shown: readonly unknown[]): RuleState[] {
+  return list(shown).flatMap((r) => {
+    const src = text(r['src']) ?? 'all';
+    const table = number(r['table']) ?? Number(text(r['table']));
+    if (src === 'all' || !Number.isInteger(table)) return [];
+    const length = number(r['srclen']) ?? (src.includes(':') ? 128 : 32);
+    return [{ from: `${src}/${length}`, table }];
+  });
 }
 
 /** Permanent entries of `ip -j neigh show`. */

@@ -74,7 +74,7 @@ export async function removeVeth(
 }
 
 /** Deletes links in one batch; one that goes meanwhile stops the batch, and then each is deleted by itself. */
-async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<void> {
+export async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<void> {
   try {
     await kernel.ip(names.map((name) => `link delete dev ${name}`));
   } catch (error) {
@@ -83,16 +83,31 @@ async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<vo
   }
 }
 
-/** GC: deletes the host ends of a network that belong to no attachment that counts. */
-export async function sweepVeths(kernel: Kernel, network: string, valid: readonly AttachmentId[]): Promise<void> {
+/** A network's links on the host, of these kinds, that belong to no attachment that counts: by kind, their names. */
+export async function staleLinks(
+  kernel: Kernel,
+  network: string,
+  valid: readonly AttachmentId[],
+  kinds: readonly ('veth' | 'ifb')[],
+): Promise<string[][]> {
   const keep = new Set(valid.map(hostVethName));
   const mark = networkMark(network);
-  const [shown = []] = await kernel.show(['link show type veth']);
-  const doomed = linksOf(shown)
-    .filter((l) => l.alias?.startsWith(`${mark}:`) || (!l.alias && isHostEnd(network, l.name, l.address)))
-    .filter((l) => !keep.has(l.name));
-  await deleteLinks(
-    kernel,
-    doomed.map((l) => l.name),
+  const shown = await kernel.show(kinds.map((kind) => `link show type ${kind}`));
+  return shown.map((links) =>
+    linksOf(links)
+      .filter((l) => l.alias?.startsWith(`${mark}:`) || (!l.alias && isHostEnd(network, l.name, l.address)))
+      // an attachment's links have the same digits
+      .filter((l) => !keep.has(`veth${l.name.slice(-8)}`))
+      .map((l) => l.name),
   );
+}
+
+/** GC: deletes the host ends of a network that belong to no attachment that counts, and what else of these kinds is theirs. */
+export async function sweepVeths(
+  kernel: Kernel,
+  network: string,
+  valid: readonly AttachmentId[],
+  kinds: readonly ('veth' | 'ifb')[] = ['veth'],
+): Promise<void> {
+  await deleteLinks(kernel, (await staleLinks(kernel, network, valid, kinds)).flat());
 }

@@ -6,9 +6,12 @@ import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
+import { ipam } from './ipam.ts';
+import { pluginsCommand } from './plugins.ts';
+import { validate } from './validate.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [agent, planCommand, keysCommand, lab];
+const commands: readonly Command[] = [agent, planCommand, keysCommand, ipam, lab, pluginsCommand, validate];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);

@@ -2,6 +2,7 @@
 
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
+import { nearest } from '../decode/nearest.ts';
 import { isObject, show } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
 
@@ -35,24 +36,9 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, path = ''): T {
   );
 }
 
-/** How many letters have to change to make one word the other. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length]!;
-}
-
-function nearest(key: string, known: readonly string[]): string {
-  const [best] = known.map((k) => ({ k, d: distance(key.toLowerCase(), k.toLowerCase()) })).sort((a, b) => a.d - b.d);
-  return best && best.d <= Math.max(2, key.length / 3)
-    ? `; did you mean "${best.k}"?`
-    : `; known are ${known.join(', ')}`;
+function suggestion(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known);
+  return meant === undefined ? `; known are ${known.join(', ')}` : `; did you mean "${meant}"?`;
 }
 
 function unwrap(schema: unknown): unknown {
@@ -74,7 +60,7 @@ export function unknownKeys(schema: unknown, value: unknown, path = ''): string[
   return Object.entries(value).flatMap(([key, item]) => {
     const at = path === '' ? key : `${path}.${key}`;
     if (Object.hasOwn(shape, key)) return unknownKeys(shape[key], item, at);
-    return [`${at}: unknown key, ignored${nearest(key, Object.keys(shape))}`];
+    return [`${at}: unknown key, ignored${suggestion(key, Object.keys(shape))}`];
   });
 }
 

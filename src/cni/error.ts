@@ -81,6 +81,12 @@ export function driftError(problems: readonly Problem[]): CniError {
   return new CniError(code.drift, `the attachment is not as ADD made it: ${text}`, JSON.stringify(problems));
 }
 
+/** A key that asks for what cannot be had (code 2): the problem is in the message, what to do about it in `details`. */
+export function unsupportedField({ path, got, want }: Problem): CniError {
+  const cause = new ConfigError([{ path, got, want }]);
+  return new CniError(code.unsupportedField, `unsupported field ${path}: got ${got}`, want, { cause });
+}
+
 /** The document that goes to standard output. */
 export function encodeError(error: CniError, cniVersion: string): Record<string, unknown> {
   return { cniVersion, code: error.code, msg: error.message, ...(error.details ? { details: error.details } : {}) };

@@ -32,7 +32,7 @@ export function ipamType(request: Request): string | undefined {
   return type === '' ? undefined : type;
 }
 
-/** The IPAM plugin of a type; `plugins` are those that can be called in-process. Throws CniError when it is not found. */
+/** The IPAM plugin of a type; `plugins` are those that can be called in-process. Throws CniError when it is not found, ConfigError when it gives no addresses. */
 export function openIpam<Host extends { readonly executable: string }>(
   type: string,
   request: Request,
@@ -40,7 +40,13 @@ export function openIpam<Host extends { readonly executable: string }>(
   plugins: readonly Plugin<Host>[],
 ): Ipam {
   const file = findPlugin(type, request);
-  const plugin = isOwn(file, host.executable) ? plugins.find((p) => p.name === type) : undefined;
+  const own = isOwn(file, host.executable);
+  const plugin = own ? plugins.find((p) => p.name === type) : undefined;
+  if (own && !plugin) {
+    // executed with this configuration it would ask for its addresses in the same way, and so on without end
+    const want = `an IPAM plugin such as ${plugins.map((p) => `"${p.name}"`).join(' or ')}`;
+    throw new ConfigError([{ path: 'ipam.type', got: show(type), want }]);
+  }
   if (plugin) {
     return {
       own: true,

@@ -21,6 +21,11 @@ export interface Plugin<Host> {
   readonly about: string;
   /** Works on what an earlier plugin of the list made, so that its ADD needs a prevResult. */
   readonly chained?: boolean;
+  /**
+   * Reads its configuration as ADD does, and does no more: `culvert validate` and `culvert plugins` know its keys from here.
+   * `notes` takes remarks on keys. Throws ConfigError with every wrong field, CniError for what the plugin refuses.
+   */
+  decode(request: Request, notes?: string[]): unknown;
   add(request: Request, host: Host): Promise<Result>;
   del(request: Request, host: Host): Promise<void>;
   check(request: Request, host: Host): Promise<void>;

@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import { type Stats, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { CommandError, type CommandReason } from '../errors.ts';
 
 export interface ExecOptions {
@@ -41,7 +41,7 @@ function isProgram(file: string): boolean {
  * The program's file, looked up once: where Linux keeps its tools, then in PATH. In this order, since a runtime may have a
  * folder of CNI plugins on PATH, in which `bridge` is any suite's plugin, or pass no PATH at all.
  */
-function programFile(name: string): string {
+export function programFile(name: string): string {
   if (name.includes('/')) return name;
   const known = found.get(name);
   if (known) return known;
@@ -53,7 +53,7 @@ function programFile(name: string): string {
 
 const reasons: [RegExp, CommandReason][] = [
   [
-    /Cannot find device|No such (?:file|device|process)|does not exist|not found|Cannot assign requested address|Cannot find/i,
+    /Cannot find device|No such (?:file|device|process)|does not exist|not found|Cannot assign requested address|Cannot find|handle of zero|Invalid handle/i,
     'not-found',
   ],
   [/File exists|already exists|Address already assigned/i, 'exists'],
@@ -85,6 +85,17 @@ const withFailedLine = (stderr: string, stdin = ''): string =>
     (text, n: string) => `${text}: ${stdin.split('\n')[Number(n) - 1] ?? ''}`,
   );
 
+/** The error of a program that failed and what it said; `batch` is the input whose lines it counts. */
+export function failure(
+  argv: readonly string[],
+  exitCode: number | undefined,
+  said: string,
+  batch?: string,
+): CommandError {
+  const stderr = withFailedLine(said, batch);
+  return new CommandError(argv, exitCode, stderr, classify(stderr));
+}
+
 /** Debian's package of each tool. */
 const packages: Readonly<Record<string, string>> = {
   bird: 'bird2',
@@ -96,8 +107,10 @@ const packages: Readonly<Record<string, string>> = {
   wg: 'wireguard-tools',
 };
 
-const notInstalled = (name: string): string =>
-  `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
+function notInstalled(file: string): string {
+  const name = basename(file);
+  return `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
+}
 
 function start(argv: readonly string[], options: ExecOptions): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -125,8 +138,7 @@ function start(argv: readonly string[], options: ExecOptions): Promise<string> {
       return;
     }
     const said = Buffer.concat(err).toString() || (signal ? `killed by ${signal}` : Buffer.concat(out).toString());
-    const stderr = withFailedLine(said, options.stdin);
-    reject(new CommandError(argv, exitCode ?? undefined, stderr, classify(stderr)));
+    reject(failure(argv, exitCode ?? undefined, said, options.stdin));
   }
   // one that ends without having said that it is done has not done it
   child.on('close', (exitCode, signal) => settle(exitCode === 0 && options.doneWhen ? 1 : exitCode, signal));

@@ -1,5 +1,6 @@
 /** getifaddrs(3): addresses and MACs of the links that are up and running in our own namespace, without starting a program. */
 
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 
 export interface RunningLink {
@@ -14,3 +15,9 @@ export function runningLink(name: string): RunningLink | undefined {
   if (!entries?.[0]) return undefined;
   return { mac: entries[0].mac, addresses: entries.flatMap((e) => (e.cidr ? [e.cidr] : [])) };
 }
+
+/** The links of our own namespace: the list of them is read without waiting for anybody. */
+export const linkNames = (): string[] =>
+  readFileSync('/proc/self/net/dev', 'utf8')
+    .split('\n')
+    .flatMap((line) => /^\s*([^\s:]+):/.exec(line)?.[1] ?? []);

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandError } from '../errors.ts';
 import { classify, type Exec } from './exec.ts';
+import { linkNames } from './ifaddrs.ts';
+import { enter, type Orders, type Standby, type StandbyName } from './standby.ts';
 
 /** "key=value" with the key's path below /proc/sys, and whether its absence is no error. */
 export interface Sysctl {
@@ -16,26 +18,24 @@ export interface Sysctl {
   optional?: boolean;
 }
 
-/**
- * Run by sh in another namespace: writes sysctls, then becomes `ip -batch -`. The text is constant; keys and values are its
- * arguments ("key=value", "?key=value" where it may be absent), so no name is ever read as shell.
- */
-const enter = `
-while [ "$1" != -- ]; do
-  pair=\${1#\\?}; file=/proc/sys/\${pair%%=*}
-  if [ -e "$file" ] || [ "$1" = "$pair" ]; then printf '%s' "\${pair#*=}" >"$file" || [ "$1" != "$pair" ] || exit 1; fi
-  shift
-done
-shift; exec "$@"`;
-
 export interface Kernel {
-  /** Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. */
-  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[]): Promise<void>;
+  /**
+   * A verb says what it is going to need, at most once and each at most once: these programs are started now, and the first `ip`
+   * here (`ip`, `deleteLink`), `ip` in that namespace, `nft` and `nftDelete` find theirs running.
+   */
+  standBy(names: readonly StandbyName[], netns?: string): void;
+  /**
+   * Sysctls, then lines for `ip -batch`, in one process. Stops at the first line that fails: earlier ones stay. Lines that do not
+   * tell their family by an address (rules) mean IPv4 unless it is 6.
+   */
+  ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[], family?: 4 | 6): Promise<void>;
   /**
    * Deletes a link of our own namespace and answers when nobody can see it any more, which takes the kernel a fifth of what it
    * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
    */
   deleteLink(name: string): Promise<void>;
+  /** Whether our own namespace has such a link, without starting a program. */
+  hasLink(name: string): boolean;
   /** Lines for `bridge -batch`. */
   bridge(lines: readonly string[], netns?: string): Promise<void>;
   /** `set DEVICE …` commands of wg in our own namespace, those of one device after another in one process. */
@@ -46,6 +46,10 @@ export interface Kernel {
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
   showBridge(line: readonly string[], netns?: string): Promise<unknown[]>;
+  /** Lines for `tc -batch`. Stops at the first line that fails, earlier ones stay; or tries `all` and fails in the end. */
+  tc(lines: readonly string[], all?: 'all'): Promise<void>;
+  /** What one `show` command of tc prints. */
+  showTc(args: readonly string[]): Promise<string>;
   /** One atomic transaction. */
   nft(script: string, netns?: string): Promise<void>;
   /**
@@ -101,39 +105,59 @@ function writeSysctl({ key, value, optional }: Sysctl): void {
   }
 }
 
-/** Whether our own namespace has such a link: its list of them is read without waiting for anybody. */
-const isThere = (name: string): boolean =>
-  readFileSync('/proc/self/net/dev', 'utf8')
-    .split('\n')
-    .some((line) => line.trimStart().startsWith(`${name}:`));
+/** Starts programs that stand by in a namespace. */
+export type StandBy = (names: readonly StandbyName[], netns: string) => Standby;
 
-export function createKernel(exec: Exec): Kernel {
+const hasLink = (name: string): boolean => linkNames().includes(name);
+
+export function createKernel(exec: Exec, start?: StandBy): Kernel {
   const batch = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
+  let standby: Standby | undefined;
+  let standbyNetns = '';
+  /** A program that stands by, for one use. */
+  function take(name: StandbyName): Orders | undefined {
+    const orders = standby?.orders.get(name);
+    standby?.orders.delete(name);
+    return orders;
+  }
   return {
-    async ip(lines, netns, sysctls = []) {
-      if (netns && sysctls.length > 0) {
-        const pairs = sysctls.map((s) => `${s.optional ? '?' : ''}${s.key}=${s.value}`);
-        await exec(['sh', '-c', enter, 'sh', ...pairs, '--', 'ip', '-batch', '-'], { stdin: batch(lines), netns });
+    standBy(names, netns = '') {
+      standby?.dismiss();
+      standby = start?.(names, netns);
+      standbyNetns = netns;
+    },
+    async ip(lines, netns, sysctls = [], family) {
+      const argv = ['ip', ...(family ? [`-${family}`] : []), '-batch', '-'];
+      if (!netns) for (const sysctl of sysctls) writeSysctl(sysctl);
+      if (lines.length === 0 && (!netns || sysctls.length === 0)) return;
+      if (!netns) {
+        const orders = family ? undefined : take('ip');
+        await (orders ? orders(batch(lines)) : exec(argv, { stdin: batch(lines) }));
         return;
       }
-      for (const sysctl of sysctls) writeSysctl(sysctl);
-      if (lines.length > 0) await exec(['ip', '-batch', '-'], { stdin: batch(lines), netns });
+      const head = [...sysctls.map((s) => `${s.optional ? '?' : ''}${s.key}=${s.value}`), ''];
+      const orders = netns === standbyNetns && !family ? take('container') : undefined;
+      if (orders) await orders(batch([...head, ...lines]), { batch: batch(lines) });
+      else if (sysctls.length === 0) await exec(argv, { stdin: batch(lines), netns });
+      else await exec(['sh', '-c', enter, 'sh', ...argv], { stdin: batch([...head, ...lines]), netns });
     },
     async deleteLink(name) {
       const argv = ['ip', 'link', 'delete', 'dev', name];
-      if (!isThere(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
+      if (!hasLink(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
       let ended = false;
-      const end = exec(argv).finally(() => {
+      const orders = take('ip');
+      const end = (orders ? orders(`link delete dev ${name}\n`) : exec(argv)).finally(() => {
         ended = true;
       });
       const vanished = (async () => {
         do await sleep(1);
-        while (!ended && isThere(name));
+        while (!ended && hasLink(name));
       })();
       await Promise.race([end, vanished]);
       if (ended) await end;
       else end.catch(() => {}); // nobody sees it any more, whatever ip says later
     },
+    hasLink,
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
     },
@@ -160,15 +184,24 @@ export function createKernel(exec: Exec): Kernel {
       const stdout = await exec(['bridge', '-d', '-j', ...line], { netns });
       return stdout.trim() === '' ? [] : (JSON.parse(stdout) as unknown[]);
     },
+    async tc(lines, all) {
+      const options = all ? ['-force', '-batch'] : ['-batch'];
+      if (lines.length > 0) await exec(['tc', ...options, '-'], { stdin: batch(lines) });
+    },
+    showTc: (args) => exec(['tc', ...args]),
     async nft(script, netns) {
-      await exec(['nft', '-f', '-'], { stdin: script, netns });
+      const orders = netns ? undefined : take('nft -f');
+      await (orders ? orders(script) : exec(['nft', '-f', '-'], { stdin: script, netns }));
     },
     async nftDelete(commands) {
       // interactive nft runs a line at a time, each in one transaction: when it describes something, the line before is done
-      const stdin = `${commands.join('; ')}\ndescribe ip protocol\n`;
+      const input = `${commands.join('; ')}\ndescribe ip version\n`;
+      const doneWhen = /\d bits/;
+      const orders = take('nft -i');
       try {
         // its line editor would keep a history in HOME
-        await exec(['nft', '-i'], { stdin, doneWhen: /\bbasetype\b/, env: { HOME: '/dev/null' } });
+        await (orders?.(input, { doneWhen }) ??
+          exec(['nft', '-i'], { stdin: input, doneWhen, env: { HOME: '/dev/null' } }));
       } catch (error) {
         // an nft built without its interactive mode, or a command that failed: this tells which
         if (error instanceof CommandError && error.reason !== 'not-found') await this.nft(`${commands.join('\n')}\n`);

@@ -3,6 +3,7 @@
 import { writeSync } from 'node:fs';
 import { createExec, type Exec } from './exec.ts';
 import { createKernel, type Kernel } from './kernel.ts';
+import { standBy } from './standby.ts';
 
 export interface Machine {
   readonly exec: Exec;
@@ -16,6 +17,8 @@ export interface Machine {
 /** The machine this process runs on. CULVERT_LOG=debug prints every command line that is run. */
 export function createMachine(): Machine {
   const warn = (text: string) => void writeSync(2, `culvert: ${text.trimEnd()}\n`);
-  const exec = createExec(process.env['CULVERT_LOG'] === 'debug' ? warn : undefined);
-  return { exec, kernel: createKernel(exec), executable: process.execPath, warn };
+  const onCommand = process.env['CULVERT_LOG'] === 'debug' ? warn : () => {};
+  const exec = createExec(onCommand);
+  const kernel = createKernel(exec, (names, netns) => standBy(names, netns, onCommand));
+  return { exec, kernel, executable: process.execPath, warn };
 }

@@ -20,14 +20,20 @@ const readyTimeoutMs = 30_000;
 
 export type AgentHealth = 'ready' | 'not ready' | 'down';
 
-/** What `culvert keys` prints on that node; nothing where no mode of its needs a key. */
-function publicKeyOf({ name, agent }: Node, place: Place): string | undefined {
-  if (![agent['mode'], agent['betweenSites']].includes('wireguard')) return undefined;
-  return ensurePublicKey(join(place.node(name).state, 'wireguard.key'));
-}
+/** Whether a mode of this agent's configuration needs a key. */
+export const needsKey = (agent: Readonly<Record<string, unknown>>): boolean =>
+  [agent['mode'], agent['betweenSites']].includes('wireguard');
+
+/** The nodes' public keys, where their modes need one, as `culvert keys` prints them. */
+export const publicKeys = ({ nodes }: Topology, place: Place): Map<string, string> =>
+  new Map(
+    nodes
+      .filter((n) => needsKey(n.agent))
+      .map((n) => [n.name, ensurePublicKey(join(place.node(n.name).state, 'wireguard.key'))]),
+  );
 
 /** The cluster as every agent reads it: each node's first address of a family, its podCIDRs, and what else its modes ask for. */
-export const clusterYaml = (topology: Topology, place: Place): string =>
+export const clusterYaml = (topology: Topology, keys: ReadonlyMap<string, string>): string =>
   stringify({
     nodes: topology.nodes.map((n) => ({
       name: n.name,
@@ -36,7 +42,7 @@ export const clusterYaml = (topology: Topology, place: Place): string =>
         return address ? [formatAddress(address.address)] : [];
       }),
       podCIDRs: n.podCIDRs.map(formatPrefix),
-      publicKey: publicKeyOf(n, place),
+      publicKey: keys.get(n.name),
       site: n.site,
     })),
   });

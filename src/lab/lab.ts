@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { agentProcess, clusterYaml, ensureAgent, writeIfChanged } from './agents.ts';
+import { agentProcess, clusterYaml, ensureAgent, publicKeys, writeIfChanged } from './agents.ts';
 import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
 import { netnsDir, Place, readIfThere } from './place.ts';
@@ -91,7 +91,7 @@ export class Lab {
     await this.#clear(topology, [...wiring.hosts, ...topology.nodes.flatMap((n) => n.pods)]);
     await ensureWiring(this.place, wiring, this.#machine);
     progress(`${topology.nodes.length} nodes wired: ${wiring.hosts.length} namespaces, ${wiring.wires.length} links`);
-    writeIfChanged(this.place.clusterYaml, clusterYaml(topology, this.place));
+    writeIfChanged(this.place.clusterYaml, clusterYaml(topology, publicKeys(topology, this.place)));
     for (const router of await ensureRouters(topology, this.place)) progress(`${router}: BIRD started`);
     await Promise.all(
       topology.nodes.map(async (node) => {

@@ -1,7 +1,7 @@
 /** Ethernet addresses: checked, printed in lower case, and derived from names so that every side can compute them. */
 
-import { createHash } from 'node:crypto';
 import type { Address } from './address.ts';
+import { sha256 } from './sha256.ts';
 
 const text = /^[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}$/;
 
@@ -15,7 +15,7 @@ export function parseMac(value: string): string | undefined {
 
 /** A locally administered unicast address made from a seed: the same seed gives the same address on every machine. */
 export function macFrom(seed: string): string {
-  const octets = createHash('sha256').update(seed).digest().subarray(0, 6);
+  const octets = Buffer.from(sha256(seed).slice(0, 12), 'hex');
   octets[0] = (octets[0]! & 0xfc) | 0x02;
   return [...octets].map((o) => o.toString(16).padStart(2, '0')).join(':');
 }

@@ -1,7 +1,7 @@
 /** Names: what the kernel and the CNI specification allow, and short names made from long ones. */
 
-import { createHash } from 'node:crypto';
 import { macFrom } from './mac.ts';
+import { sha256 } from './sha256.ts';
 
 /** IFNAMSIZ less the closing zero, linux/if.h. */
 export const maxInterfaceName = 15;
@@ -24,8 +24,7 @@ export function isInterfaceName(name: string): boolean {
 }
 
 /** The first `length` hexadecimal digits of the seed's SHA-256. */
-export const hash = (seed: string, length: number): string =>
-  createHash('sha256').update(seed).digest('hex').slice(0, length);
+export const hash = (seed: string, length: number): string => sha256(seed).slice(0, length);
 
 /** What a lease, a link or an nft element belongs to. CNI calls it an attachment: (container id, interface name) in a network. */
 export interface AttachmentId {
@@ -38,6 +37,13 @@ const attachmentSeed = (id: AttachmentId): string => [id.network, id.containerId
 
 /** The host end's name: "veth" and eight digits, as the reference plugins have it, but computed, so that DEL and GC know it without asking. */
 export const hostVethName = (id: AttachmentId): string => `veth${hash(attachmentSeed(id), 8)}`;
+
+/** The name that a link bears on its way into the container, where its own may be another's: "cult" and eight digits. */
+export const passingName = (id: AttachmentId): string => `cult${hash(attachmentSeed(id), 8)}`;
+
+/** The ifb that holds traffic to (ingress) or from a container (egress) back; the reference plugin's names begin as egress's. */
+export const ifbName = (id: AttachmentId, direction: 'ingress' | 'egress'): string =>
+  `${direction === 'egress' ? 'bwp' : 'bwi'}${hash(attachmentSeed(id), 8)}`;
 
 /** The pod end's MAC unless the user asks for one. */
 export const podMac = (id: AttachmentId): string => macFrom(`${attachmentSeed(id)}\0pod`);
@@ -54,9 +60,9 @@ const hostMacOf = (network: string, digits: string): string =>
  */
 export const hostMac = (id: AttachmentId): string => hostMacOf(id.network, hash(attachmentSeed(id), 8));
 
-/** Whether name and MAC of a veth are those of a host end in that network, whatever the attachment. */
+/** Whether name and MAC of a link on the host are those of a host end or ifb in that network, whatever the attachment. */
 export const isHostEnd = (network: string, name: string, mac: string | undefined): boolean =>
-  /^veth[0-9a-f]{8}$/.test(name) && mac === hostMacOf(network, name.slice(4));
+  /^(veth|bwp|bwi)[0-9a-f]{8}$/.test(name) && mac === hostMacOf(network, name.slice(-8));
 
 /** The mark of a network in comments and aliases: `culvert:` and eight digits. */
 export const networkMark = (network: string): string => `culvert:${hash(network, 8)}`;

@@ -5,7 +5,7 @@
 
 import { type Fields, show } from '../decode.ts';
 import type { Problem } from '../errors.ts';
-import { type Address, addressAfter, bitsOf, equalAddress, formatAddress } from './address.ts';
+import { type Address, addressAfter, bitsOf, equalAddress, families, formatAddress } from './address.ts';
 import { contains, formatPrefix, hasHostBits, lastAddress, networkOf, type Prefix } from './prefix.ts';
 
 /** From `start` to `end`, both included. The gateway may lie inside and is then never leased from this range. */
@@ -111,6 +111,25 @@ export function checkRangeSets(sets: readonly RangeSet[], places: Places): Probl
     problems.push({ path: places.get(second) ?? '', got: show(formatRange(second)), want });
   }
   return problems;
+}
+
+/**
+ * A node's podCIDRs as sets to lease from, one per family. A podCIDR's network address is the node's own on the overlay, the first
+ * one after it the bridge's (kept free with `attach: ptp` too, so that a node can change its way of attaching).
+ */
+export function podCidrSets(podCIDRs: readonly Prefix[]): RangeSet[] {
+  return families.flatMap((family) => {
+    const set = podCIDRs
+      .filter((p) => p.address.family === family)
+      .map((subnet) => ({
+        subnet,
+        start: addressAfter(subnet.address, 2n),
+        end: addressAfter(lastAddress(subnet), family === 4 ? -1n : 0n),
+        gateway: addressAfter(subnet.address, 1n),
+      }))
+      .filter((r) => r.start.value <= r.end.value);
+    return set.length > 0 ? [set] : [];
+  });
 }
 
 /**

@@ -11,6 +11,7 @@ import type {
   NeighbourState,
   PeerState,
   RouteState,
+  RuleState,
   SysctlState,
   TableState,
   VlanState,
@@ -20,11 +21,22 @@ import type {
 /** Attributes of a link that can be set while it lives. */
 export type LinkAttributes = Partial<Omit<LinkState, 'name' | 'make'>>;
 
+/** What a link becomes when it moves. */
+export interface MovedLink {
+  name: string;
+  /** Path of the namespace. */
+  netns?: string;
+  alias?: string;
+  group?: number;
+}
+
 /** One change; `was` is what stood there before, for messages. */
 export type Change =
   | { op: 'add-link'; link: LinkState }
   | { op: 'set-link'; name: string; set: LinkAttributes; was: LinkAttributes | undefined }
   | { op: 'delete-link'; name: string }
+  /** Renames a link and, in the same step, takes it to another namespace and labels it. The diff makes none. */
+  | { op: 'move-link'; name: string; to: MovedLink }
   | { op: 'set-sysctl'; sysctl: SysctlState; was: string | undefined }
   | { op: 'add-address'; address: AddressState }
   | { op: 'delete-address'; address: AddressState }
@@ -39,11 +51,14 @@ export type Change =
   | { op: 'delete-peer'; peer: PeerState }
   | { op: 'replace-route'; route: RouteState; was: RouteState | undefined }
   | { op: 'delete-route'; route: RouteState }
+  | { op: 'add-rule'; rule: RuleState }
+  | { op: 'delete-rule'; rule: RuleState }
   | { op: 'replace-table'; table: TableState; was: TableState | undefined }
   | { op: 'delete-table'; table: TableState };
 
 const addressKey = (a: AddressState): string => `${a.dev} ${a.address}`;
 const routeKey = (r: RouteState): string => `${r.prefix} ${r.table ?? 254} ${r.metric ?? 0}`;
+const ruleKey = (r: RuleState): string => `${r.from} ${r.table}`;
 const neighbourKey = (n: NeighbourState): string => `${n.dev} ${n.address}`;
 const fdbKey = (f: FdbState): string => `${f.dev} ${f.mac}`;
 const peerKey = (p: PeerState): string => `${p.dev} ${p.publicKey}`;
@@ -83,7 +98,7 @@ function needsRemake(actual: LinkState, wanted: LinkState): boolean {
   if (a.kind === 'vxlan' && w.kind === 'vxlan') {
     return differs(a, w, ['id', 'port', 'local', 'device']);
   }
-  if ((a.kind === 'ipip' && w.kind === 'ipip') || (a.kind === 'sit' && w.kind === 'sit')) return a.local !== w.local;
+  if (a.kind === 'ipip' && w.kind === 'ipip') return a.local !== w.local;
   if (a.kind === 'ip6tnl' && w.kind === 'ip6tnl') return a.external !== w.external;
   return a.kind !== w.kind;
 }
@@ -201,6 +216,7 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const wireguards = diffList(actual.wireguards, wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey'], onGone);
   const peers = diffList(actual.peers, wanted.peers, peerKey, peerFields, onGone);
   const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
+  const rules = diffList(actual.rules, wanted.rules, ruleKey, [], () => false);
   const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
@@ -214,7 +230,10 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
     ...fdb.set.map(([entry, was]): Change => ({ op: 'replace-fdb', fdb: entry, was })),
     ...neighbours.set.map(([neighbour, was]): Change => ({ op: 'replace-neighbour', neighbour, was })),
     ...routes.set.map(([route, was]): Change => ({ op: 'replace-route', route, was })),
+    // a table is looked into when its routes are there
+    ...rules.set.map(([rule]): Change => ({ op: 'add-rule', rule })),
     ...tables.set.map(([table, was]): Change => ({ op: 'replace-table', table, was })),
+    ...rules.removed.map((rule): Change => ({ op: 'delete-rule', rule })),
     ...routes.removed.map((route): Change => ({ op: 'delete-route', route })),
     ...neighbours.removed.map((neighbour): Change => ({ op: 'delete-neighbour', neighbour })),
     ...fdb.removed.map((entry): Change => ({ op: 'delete-fdb', fdb: entry })),

@@ -8,14 +8,28 @@
 export type LinkKind =
   | { kind: 'bridge'; vlanFiltering?: boolean }
   | { kind: 'veth'; peer?: VethPeer }
+  | { kind: 'ifb' }
   | { kind: 'vxlan'; id: number; port: number; local: string; device?: string }
-  /** IPv4, or IPv6 (sit), in IPv4 from `local` to whomever a route names. */
-  | { kind: 'ipip' | 'sit'; local: string }
+  /** IPv4 in IPv4 from `local` to whomever a route names. */
+  | { kind: 'ipip'; local: string }
   /** Either family in IPv6; `external`: where to, every route says by itself. */
   | { kind: 'ip6tnl'; external: boolean }
   | { kind: 'wireguard' }
+  | ({ kind: 'macvlan'; mode: string; bcqueuelen?: number } & OnLink)
+  | ({ kind: 'ipvlan'; mode: string } & OnLink)
+  | ({ kind: 'vlan'; id: number } & OnLink)
+  | { kind: 'dummy' }
+  | { kind: 'vrf'; table: number }
   /** A link that somebody else makes and only some attributes of which are ours to set (eth0 in a pod, lo). */
   | { kind: 'given' };
+
+/** A new link that sits on another one; the two may lie in different namespaces. */
+export interface OnLink {
+  /** The name of the link below. */
+  link: string;
+  /** Path of the namespace that the new link is put into; absent: the same one. */
+  netns?: string;
+}
 
 /** The other end of a new veth pair, put straight into its namespace. */
 export interface VethPeer {
@@ -33,6 +47,7 @@ export interface LinkState {
   mtu?: number;
   /** ifalias: our mark of ownership. */
   alias?: string;
+  /** The bridge or VRF that it belongs to; empty: none. */
   master?: string;
   promisc?: boolean;
   /** How link-local IPv6 addresses come about; to be set before the link is up. */
@@ -66,6 +81,13 @@ export interface RouteState {
   advmssBytes?: number;
   /** The next hop is on the link though no prefix of the link says so. */
   onlink?: boolean;
+}
+
+/** A rule that packets from an address look into a table; its key is all of it. */
+export interface RuleState {
+  /** A prefix of one address: "10.1.0.2/32". */
+  from: string;
+  table: number;
 }
 
 /** A permanent neighbour entry; its key is (dev, address). */
@@ -133,6 +155,7 @@ export interface NamespaceState {
   links: LinkState[];
   addresses: AddressState[];
   routes: RouteState[];
+  rules: RuleState[];
   neighbours: NeighbourState[];
   fdb: FdbState[];
   wireguards: WireGuardState[];
@@ -146,6 +169,7 @@ export const emptyState = (): NamespaceState => ({
   links: [],
   addresses: [],
   routes: [],
+  rules: [],
   neighbours: [],
   fdb: [],
   wireguards: [],

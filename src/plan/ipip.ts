@@ -1,10 +1,10 @@
 /**
  * IP in IP: pods' packets behind nothing but an outer IP header. IPv4 in IPv4 is `culvert-ipip`, whose routes name the node's
- * address as next hop (`via 192.168.1.12 onlink`): the device wraps towards it. IPv6 in IPv4 is `culvert-sit`, with the
- * same next hop as an IPv4-compatible IPv6 address (`via ::192.168.1.12`). In IPv6 it is `culvert-ip6tnl` for both: the kernel
+ * address as next hop (`via 192.168.1.12 onlink`): the device wraps towards it. In IPv6 it is `culvert-ip6tnl` for both: the kernel
  * refuses an IPv6 next hop that it reaches by another link, so each route says itself what to wrap in (`encap ip6 dst fd01::12`).
- * Pods' packets travel in their own family where both nodes have it, else in the other. Fallback devices that the kernel
- * makes with its modules (tunl0, sit0, ip6tnl0) are left alone.
+ * Pods' packets travel in their own family where both nodes have it; IPv4 else in IPv6. IPv6 in IPv4 is refused: the kernel's
+ * device for it, sit, keeps the route to the first node that it sent to and uses it for all others, so that whoever is behind
+ * a router is out of reach. Fallback devices that the kernel makes with its modules (tunl0, ip6tnl0) are left alone.
  */
 
 import { type Family, families } from '../net/address.ts';
@@ -25,21 +25,19 @@ import {
 /** The outer header alone; an `external` ip6tnl adds no encapsulation limit, which would be 8 bytes more. */
 const overheadBytes: Readonly<Record<Family, number>> = { 4: 20, 6: 40 };
 
-type IpipKind = Extract<DeviceKind, 'ipip' | 'sit' | 'ip6tnl'>;
+type IpipKind = Extract<DeviceKind, 'ipip' | 'ip6tnl'>;
 
-const kindOf = (inner: Family, outer: Family): IpipKind => (outer === 6 ? 'ip6tnl' : inner === 4 ? 'ipip' : 'sit');
+const kindOf = (outer: Family): IpipKind => (outer === 6 ? 'ip6tnl' : 'ipip');
 
-/** The family of the outer header: the inner one where all these nodes have it. */
+/** The family of the outer header: the inner one where all these nodes have it; never IPv6 in IPv4. */
 const outerFamily = (inner: Family, ...nodes: ClusterNode[]): Family | undefined =>
-  [inner, ...families].find((f) => nodes.every((n) => addressOf(n, f)));
+  families.filter((f) => f >= inner).find((f) => nodes.every((n) => addressOf(n, f)));
 
 /** What leads from a route to the node, in the words of the device's kind. */
 function hop(kind: IpipKind, address: string): Partial<RouteState> {
   switch (kind) {
     case 'ipip':
       return { via: address, onlink: true };
-    case 'sit':
-      return { via: `::${address}` };
     case 'ip6tnl':
       return { encapDst: address };
     default:
@@ -54,12 +52,13 @@ function planTunnel(own: ClusterNode, node: ClusterNode, pods: readonly Family[]
   for (const inner of pods) {
     const outer = outerFamily(inner, own, node);
     if (!outer) {
-      const text = `node "${node.name}" shares no address family with this node to wrap its IPv${inner} podCIDRs in; give both an address of one family in the cluster file`;
+      const lack = inner === 4 ? 'shares no address family with this node' : 'or this node has no IPv6 address';
+      const text = `node "${node.name}" ${lack} to wrap its IPv${inner} podCIDRs in${inner === 6 ? ', and the kernel cannot send IPv6 in IPv4 to many nodes' : ''}; give both one in the cluster file, or use mode vxlan or wireguard`;
       problems.push({ node: node.name, text });
       continue;
     }
     outers.add(outer);
-    const kind = kindOf(inner, outer);
+    const kind = kindOf(outer);
     const way = { ...hop(kind, addressOf(node, outer)!.text), dev: devices[kind], protocol: routeProtocol };
     for (const p of podCidrsOf(node, inner)) routes.push({ prefix: p.text, ...way });
   }
@@ -74,7 +73,7 @@ function carried({ own, nodes }: OverlayContext): Map<IpipKind, Set<Family>> {
     for (const node of [own, ...nodes]) {
       const outer = podCidrsOf(node, inner).length > 0 ? outerFamily(inner, own, node) : undefined;
       if (!outer) continue;
-      const kind = kindOf(inner, outer);
+      const kind = kindOf(outer);
       kinds.set(kind, (kinds.get(kind) ?? new Set()).add(inner));
     }
   }
@@ -99,10 +98,9 @@ const linkKind = (kind: IpipKind, local4 = ''): LinkKind & { kind: DeviceKind } 
 
 function planDevices(context: OverlayContext, kinds: Map<IpipKind, Set<Family>>, mtu: number): Partial<NamespaceState> {
   const local4 = context.underlay.own.get(4)?.address;
-  const parts = [...kinds].map(([kind, pods]) => planDevice(linkKind(kind, local4), context, [...pods], { mtu }));
-  // the kernel itself gives it this one, and so has all next hops of its kind on the link
-  const compatible = kinds.has('sit') ? [{ dev: devices.sit, address: `::${local4}/96` }] : [];
-  return mergeStates(...parts, { addresses: compatible });
+  return mergeStates(
+    ...[...kinds].map(([kind, pods]) => planDevice(linkKind(kind, local4), context, [...pods], { mtu })),
+  );
 }
 
 /** Throws PlanError when another's link is in the way. */
@@ -111,7 +109,7 @@ export function planIpip(context: OverlayContext): Overlay {
   const kinds = carried(context);
   const obstacle = nameInTheWay(facts, own, [...kinds.keys()]) ?? deviceInTheWay(context, kinds.keys());
   if (obstacle) throw new PlanError(obstacle);
-  const outers = new Set(podFamiliesOf(own).map((inner) => outerFamily(inner, own)!));
+  const outers = new Set(podFamiliesOf(own).flatMap((inner) => outerFamily(inner, own) ?? []));
   return {
     wraps: [...outers].map((family) => ({ family, overheadBytes: overheadBytes[family] })),
     answersPods: true,

@@ -49,7 +49,6 @@ export interface Overlay {
 export const devices = {
   vxlan: 'culvert-vxlan',
   ipip: 'culvert-ipip',
-  sit: 'culvert-sit',
   ip6tnl: 'culvert-ip6tnl',
   wireguard: 'culvert-wg',
 } as const;

@@ -1,11 +1,11 @@
 /** Changes → the lines an engineer could type: what `apply` feeds to `ip -batch`, `bridge -batch` and `nft -f`, and `plan` prints. */
 
 import type { Change, LinkAttributes } from './diff.ts';
-import type { LinkState, PeerState, RouteState, TableState, VlanState } from './host.ts';
+import type { LinkState, PeerState, RouteState, RuleState, TableState, VlanState } from './host.ts';
 
 /** A line for one of the programs; `sysctl` lines are "key=value". */
 export interface Line {
-  program: 'ip' | 'bridge' | 'wg' | 'sysctl' | 'nft';
+  program: 'ip' | 'ip -6' | 'bridge' | 'wg' | 'sysctl' | 'nft';
   text: string;
 }
 
@@ -18,7 +18,14 @@ const quoted = (text: string): string => `"${text.replaceAll(/["\\\n]/g, '')}"`;
 const onOff = (value: boolean): string => (value ? 'on' : 'off');
 
 function renderAddLink({ name, make, mtu, address }: LinkState): string {
-  const head = words('link add name', name, address && `address ${address}`, mtu !== undefined && `mtu ${mtu}`);
+  const head = words(
+    'link add name',
+    name,
+    'link' in make && `link ${make.link}`,
+    address && `address ${address}`,
+    mtu !== undefined && `mtu ${mtu}`,
+    'netns' in make && `netns ${make.netns}`,
+  );
   switch (make.kind) {
     case 'bridge':
       return words(head, 'type bridge', make.vlanFiltering && 'vlan_filtering 1');
@@ -37,6 +44,8 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
           ),
       );
     }
+    case 'ifb':
+      return words(head, 'type ifb');
     case 'vxlan':
       return words(
         head,
@@ -50,13 +59,22 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
         'nolearning',
       );
     case 'ipip':
-    case 'sit':
       // a fixed TTL, since that of the packet inside would leave `don't fragment` off, and with it the discovery of a smaller MTU
-      return words(head, 'type', make.kind, 'local', make.local, 'ttl 64');
+      return words(head, 'type ipip local', make.local, 'ttl 64');
     case 'ip6tnl':
       return words(head, 'type ip6tnl', make.external && 'external');
     case 'wireguard':
       return words(head, 'type wireguard');
+    case 'macvlan':
+      return words(head, 'type macvlan mode', make.mode, make.bcqueuelen && `bcqueuelen ${make.bcqueuelen}`);
+    case 'ipvlan':
+      return words(head, 'type ipvlan mode', make.mode);
+    case 'vlan':
+      return words(head, 'type vlan id', make.id);
+    case 'dummy':
+      return words(head, 'type dummy');
+    case 'vrf':
+      return words(head, 'type vrf table', make.table);
     case 'given':
       throw new Error(`link ${name} is made by somebody else`);
     default:
@@ -68,7 +86,7 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
   const attributes = words(
     set.address && `address ${set.address}`,
     set.mtu !== undefined && `mtu ${set.mtu}`,
-    set.master && `master ${set.master}`,
+    set.master !== undefined && (set.master === '' ? 'nomaster' : `master ${set.master}`),
     set.promisc !== undefined && `promisc ${onOff(set.promisc)}`,
     set.alias !== undefined && `alias ${quoted(set.alias)}`,
     set.up !== undefined && (set.up ? 'up' : 'down'),
@@ -90,7 +108,8 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
 function renderRoute(r: RouteState): string {
   return words(
     r.prefix,
-    r.encapDst && `encap ip6 dst ${r.encapDst}`,
+    // without a hop limit of its own the outer header takes that of the packet inside, and a traceroute would end on the way
+    r.encapDst && `encap ip6 dst ${r.encapDst} hoplimit 64`,
     r.via && `via ${r.via}`,
     r.dev && `dev ${r.dev}`,
     r.protocol && `proto ${r.protocol}`,
@@ -126,6 +145,11 @@ const renderPeer = (peer: PeerState, was: PeerState | undefined): string =>
     `allowed-ips ${peer.allowedIps}`,
   );
 
+/** ip reads the family off every address but a rule's. The kernel picks the priority, before the main table's. */
+const renderRule = (verb: 'add' | 'delete', { from, table }: RuleState): Line[] => [
+  { program: from.includes(':') ? 'ip -6' : 'ip', text: `rule ${verb} from ${from} table ${table}` },
+];
+
 const renderVlan = (v: VlanState): string =>
   words('dev', v.dev, 'vid', v.vid, v.pvid && 'pvid', v.untagged && 'untagged');
 
@@ -151,6 +175,18 @@ export function render(change: Change): Line[] {
       return ip(renderAddLink(change.link));
     case 'set-link':
       return renderSetLink(change.name, change.set).flatMap(ip);
+    case 'move-link': {
+      const { name, netns, alias, group } = change.to;
+      return ip(
+        words(
+          `link set dev ${change.name}`,
+          netns && `netns ${netns}`,
+          `name ${name}`,
+          alias !== undefined && `alias ${quoted(alias)}`,
+          group !== undefined && `group ${group}`,
+        ),
+      );
+    }
     case 'delete-link':
       return ip(`link delete dev ${change.name}`);
     case 'set-sysctl':
@@ -193,6 +229,10 @@ export function render(change: Change): Line[] {
       return ip(`route replace ${renderRoute(change.route)}`);
     case 'delete-route':
       return ip(`route delete ${routeIdentity(change.route)}`);
+    case 'add-rule':
+      return renderRule('add', change.rule);
+    case 'delete-rule':
+      return renderRule('delete', change.rule);
     case 'replace-table':
       return nft(renderTable(change.table));
     case 'delete-table':

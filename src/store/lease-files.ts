@@ -45,6 +45,10 @@ export const remove = (file: string): boolean => unless(absent, () => unlinkSync
 
 export const stat = (file: string): Stats | undefined => lstatSync(file, { throwIfNoEntry: false });
 
+/** Whether a file is the very one that was seen: numbers of inodes are used again, and then the time differs. */
+export const isInstance = (file: Stats | undefined, seen: Pick<Stats, 'ino' | 'mtimeMs'>): boolean =>
+  file?.ino === seen.ino && file.mtimeMs === seen.mtimeMs;
+
 /** A file's text without white space around it, or undefined when there is no such file. */
 export function read(file: string): string | undefined {
   let text: string | undefined;

@@ -1,15 +1,17 @@
 /**
- * The index of a network's leases by owner: <dataDir>/.culvert/<network>/<hash of owner>/<address>, each entry a hard link to its
- * lease. An entry without its lease, or whose lease says another owner by now, means nothing and is removed in passing.
+ * The index of a network's leases by owner: <dataDir>/.culvert/<network>/<hash of owner>/<entry>, each entry a hard link to its
+ * lease, with the lease's identity in its name (lease-identity.ts). An entry whose lease is gone, or is another file by now, means
+ * nothing and is removed in passing.
  */
 
-import { linkSync, mkdirSync, opendirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, opendirSync, rmdirSync, type Stats, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { StoreError } from '../errors.ts';
-import type { Address } from '../net/address.ts';
+import { type Address, equalAddress, formatAddress } from '../net/address.ts';
 import { hash } from '../net/name.ts';
 import {
   formatOwner,
+  isInstance,
   leaseAddress,
   leaseFile,
   list,
@@ -20,6 +22,7 @@ import {
   stat,
   unless,
 } from './lease-files.ts';
+import { formatEntry, type Identity, parseEntry } from './lease-identity.ts';
 
 /** A folder with more files than this is not looked through by ADD: by every one, and when there is reason to. */
 const fewFiles = { always: 64, withReason: 1024 };
@@ -29,6 +32,26 @@ export const attempts = 8;
 
 /** What link(2) says where it cannot work at all. */
 export const noLinks = ['EPERM', 'EXDEV', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'];
+
+/** A lease on its way out is moved to this prefix, the process id and its entry's name. No entry begins like that. */
+const leaving = /^freed\.\d+\./;
+
+export interface Entry {
+  readonly address: Address;
+  readonly file: string;
+  /** Absent when another suite wrote the lease. */
+  readonly identity?: Identity;
+}
+
+/** A lease as it was found: one and the same file, not whatever has its address later. */
+export interface Found {
+  readonly owner: Owner;
+  readonly address: Address;
+  readonly text: string;
+  readonly file: Pick<Stats, 'ino' | 'mtimeMs'>;
+  /** Its entry in the index, where it has one. */
+  readonly entry?: Entry | undefined;
+}
 
 export class LeaseIndex {
   /** The folder of the leases themselves. */
@@ -40,23 +63,30 @@ export class LeaseIndex {
     this.#index = index;
   }
 
-  /** The owner's folder. Hashed: an id may be longer than a file name. */
-  folder(owner: Owner): string {
-    return join(this.#index, hash(`${owner.containerId}\0${owner.ifname}`, 32));
+  /** The name of an owner's folder. Hashed: an id may be longer than a file name. */
+  folderName(owner: Owner): string {
+    return hash(`${owner.containerId}\0${owner.ifname}`, 32);
   }
 
-  entry(owner: Owner, address: Address): string {
-    return leaseFile(this.folder(owner), address);
+  folder(owner: Owner): string {
+    return join(this.#index, this.folderName(owner));
+  }
+
+  /** Where a lease goes that is being freed, until it has been looked at again. */
+  aside({ owner, address, entry }: Found): string {
+    const [folder, name] = entry
+      ? [dirname(entry.file), entry.file.slice(dirname(entry.file).length + 1)]
+      : [this.folder(owner), formatAddress(address)];
+    return join(folder, `freed.${process.pid}.${name}`);
   }
 
   /** Writes an entry that has no lease yet, and answers its path. */
-  write(owner: Owner, address: Address): string {
-    const entry = this.entry(owner, address);
+  write(owner: Owner, address: Address, identity: Identity): string {
+    const entry = join(this.folder(owner), formatEntry(address, identity));
     for (let i = 0; i < attempts; i++) {
       const options = { flag: 'wx', mode: 0o600 };
       const failed = unless(['EEXIST', 'ENOENT'], () => writeFileSync(entry, formatOwner(owner), options));
       if (failed === undefined) return entry;
-      // what a killed process left: removed and not written over, for it could be linked to a lease by now
       if (failed === 'EEXIST') remove(entry);
       else this.ensureFolder(dirname(entry));
     }
@@ -70,39 +100,95 @@ export class LeaseIndex {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   }
 
-  /** What the index has of exactly this owner, stale entries left out. */
-  addresses(owner: Owner): Address[] {
-    return list(this.folder(owner)).flatMap((name) => {
-      const address = leaseAddress(name);
-      return address && this.textOf(owner, address) !== undefined ? [address] : [];
+  /** The entries of a folder of the index, stale ones among them. */
+  #entriesIn(folder: string): Entry[] {
+    return list(folder).flatMap((name) => {
+      const entry = parseEntry(name);
+      return entry ? [{ ...entry, file: join(folder, name) }] : [];
     });
   }
 
-  /** The lease's text if the lease is the owner's: it says so, or it lost its text and is the owner's entry by another name. */
-  textOf(owner: Owner, address: Address): string | undefined {
+  /** Every entry, by the name of its owner's folder: one look at each folder. */
+  all(): Map<string, Entry[]> {
+    return new Map(list(this.#index).map((name) => [name, this.#entriesIn(join(this.#index, name))]));
+  }
+
+  /** The leases that the index has of exactly this owner. */
+  find(owner: Owner): Found[] {
+    const byAddress = Map.groupBy(this.#entriesIn(this.folder(owner)), (e) => formatAddress(e.address));
+    return [...byAddress.values()].flatMap((entries) => this.#findAt(owner, entries[0]!.address, entries) ?? []);
+  }
+
+  /** A lease is the owner's if it says so, or if it lost its text and is the owner's entry by another name. */
+  #findAt(owner: Owner, address: Address, entries: readonly Entry[]): Found | undefined {
     const lease = leaseFile(this.#leases, address);
-    const text = read(lease);
-    if (text === formatOwner(owner)) return text;
-    return text === '' && stat(lease)?.ino === stat(this.entry(owner, address))?.ino ? text : undefined;
+    const file = stat(lease);
+    const text = file && read(lease);
+    if (!file || text === undefined) return undefined;
+    const entry = entries.find((e) => stat(e.file)?.ino === file.ino);
+    return text === formatOwner(owner) || (text === '' && entry) ? { owner, address, text, file, entry } : undefined;
+  }
+
+  /** The lease at an address, whoever has it. One that lost its text is looked for in the whole index. */
+  at(address: Address): Found | undefined {
+    const lease = leaseFile(this.#leases, address);
+    const file = stat(lease);
+    const text = file && read(lease);
+    if (!file || text === undefined) return undefined;
+    const owner = parseOwner(text);
+    const entries = text === '' ? [...this.all().values()].flat() : this.#entriesIn(this.folder(owner));
+    const entry = entries.find((e) => equalAddress(e.address, address) && stat(e.file)?.ino === file.ino);
+    return { owner, address, text, file, entry };
   }
 
   /** Removes what stands for no lease from an owner's folder, and the folder when nothing stays. */
   tidy(owner: Owner): void {
-    this.#tidyFolder(this.folder(owner));
+    this.#tidyFolders([this.folder(owner)]);
   }
 
   tidyAll(): void {
-    for (const name of list(this.#index)) this.#tidyFolder(join(this.#index, name));
+    this.#tidyFolders(list(this.#index).map((name) => join(this.#index, name)));
   }
 
-  #tidyFolder(folder: string): void {
-    for (const name of list(folder)) {
-      const entry = join(folder, name);
-      const address = leaseAddress(name);
-      const text = address && read(leaseFile(this.#leases, address));
-      if (text === undefined || (text !== '' && text !== read(entry))) remove(entry);
+  /** First what was half freed: it may be the lease of an entry, in whatever folder, that would stand for none. */
+  #tidyFolders(folders: readonly string[]): void {
+    for (const folder of folders) {
+      for (const name of list(folder).filter((n) => leaving.test(n))) {
+        this.#finish(join(folder, name), join(folder, name.replace(leaving, '')));
+      }
     }
-    unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
+    for (const folder of folders) {
+      for (const name of list(folder).filter((n) => !leaving.test(n))) {
+        const address = parseEntry(name)?.address;
+        if (address) this.#tidyEntry(join(folder, name), leaseFile(this.#leases, address));
+        else remove(join(folder, name));
+      }
+      unless(['ENOENT', 'ENOTEMPTY', 'ENOTDIR'], () => rmdirSync(folder));
+    }
+  }
+
+  /** An ADD may link its entry to the lease just when it is found to have none: then it is put back. */
+  #tidyEntry(entry: string, lease: string): void {
+    const file = stat(entry);
+    if (!file || stat(lease)?.ino === file.ino) return;
+    remove(entry);
+    if (isInstance(stat(lease), file)) unless(['ENOENT', 'EEXIST'], () => linkSync(lease, entry));
+  }
+
+  /**
+   * What a killed process left half freed. Another name of its own entry: it was the right lease, and both go. A file that some
+   * other entry has too: a lease that was mistaken for the one to be freed, and is put back.
+   */
+  #finish(aside: string, entry: string): void {
+    const file = stat(aside);
+    if (!file) return;
+    const address = parseEntry(entry.slice(dirname(entry).length + 1))?.address;
+    const isRight = stat(entry)?.ino === file.ino;
+    if (!isRight && file.nlink > 1 && address) {
+      unless(['EEXIST', 'ENOENT'], () => linkSync(aside, leaseFile(this.#leases, address)));
+    }
+    remove(aside);
+    if (isRight) remove(entry);
   }
 
   /** Takes the leases of another suite in, when they are few. That it was here shows in the file `lock` or by our having no index. */
@@ -129,13 +215,13 @@ export class LeaseIndex {
     return names.length > most ? [] : names;
   }
 
-  /** Takes one lease in, unless it is in already, has no text yet or may not be linked. */
+  /** Takes one lease in, unless it is in already, has no text yet or may not be linked. Its entry has no identity. */
   #adopt(address: Address): void {
     const lease = leaseFile(this.#leases, address);
     if (stat(lease)?.nlink !== 1) return;
     const text = read(lease);
     if (!text) return;
-    const entry = this.entry(parseOwner(text), address);
+    const entry = leaseFile(this.folder(parseOwner(text)), address);
     this.ensureFolder(dirname(entry));
     remove(entry);
     unless(['ENOENT', 'EEXIST', ...noLinks], () => linkSync(lease, entry));

@@ -2,22 +2,12 @@
 
 import { describe, expect } from 'vitest';
 import { attach, dualStack, ruleset } from '../support/bridge.ts';
-import { itOurs, it as withHost } from '../support/case.ts';
+import { itOurs } from '../support/case.ts';
+import { it } from '../support/fixtures.ts';
 import type { Host } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
 import { type CniResult, failureOf, type Pod } from '../support/pod.ts';
 import { errorCode, ours } from '../support/suite.ts';
-
-const it = withHost.extend<{ outside: Outside }>({
-  outside: async ({ host }, use) => {
-    const outside = new Outside(host);
-    try {
-      await use(outside);
-    } finally {
-      outside.remove();
-    }
-  },
-});
 
 const gateway = { isDefaultGateway: true };
 const masquerade = { ...gateway, ipMasq: true };

@@ -52,11 +52,13 @@ describe('on a kernel that filters', () => {
     expect(ids).toEqual([1, 100]);
   });
 
-  it('vlanTrunk lets tagged frames of its ids through', ({ host, skip }) => {
+  it('vlanTrunk lets tagged frames of its ids through, and untagged ones into VLAN 1', ({ host, skip }) => {
     needs({ skip }, 'bridge VLAN filtering');
     const vlans = vlansOf(host, port(host, { vlanTrunk: [{ minID: 100, maxID: 102 }, { id: 200 }] }));
-    expect(vlans.map((v) => v.vlan)).toEqual([100, 101, 102, 200]);
-    for (const v of vlans) expect(v.flags ?? []).toEqual([]);
+    expect(vlans).toEqual([
+      { vlan: 1, flags: ['PVID', 'Egress Untagged'] },
+      ...[100, 101, 102, 200].map((vlan) => ({ vlan })),
+    ]);
   });
 
   it('containers talk within their VLAN only', ({ host, skip }) => {

@@ -138,6 +138,18 @@ describe('CHECK', () => {
   });
 });
 
+itOurs('CHECK says whose element is missed, of an isolated pod', ({ host }) => {
+  const pod = walled(host, { ingressPolicy: 'isolated' });
+  pod.add();
+  host.exec('nft -f -', 'delete element inet culvert_firewall isolated { "br0" . "br0" }\n');
+  host.exec('nft -f -', 'flush set bridge culvert_firewall isolated\n');
+  const problems = JSON.parse(failureOf(pod.call('CHECK')).details!) as { path: string; want: string }[];
+  expect(problems.map((p) => [p.path.split(' in ')[1], p.want.slice(0, 9)])).toEqual([
+    ['set bridge culvert_firewall isolated', '"culvert:'],
+    ['set inet culvert_firewall isolated', '"culvert"'],
+  ]);
+});
+
 describe('DEL and GC', () => {
   it('DEL twice, and of what was never added, is no error', ({ host }) => {
     const pod = walled(host);

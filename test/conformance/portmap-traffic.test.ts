@@ -1,34 +1,14 @@
 /** portmap: packets. From another machine, from the host by its address and 127.0.0.1, from the container itself and its neighbours. */
 
 import { describe, expect } from 'vitest';
-import { it as withHost } from '../support/case.ts';
+import { needs } from '../support/case.ts';
 import { Chained } from '../support/chain.ts';
-import type { Host } from '../support/netns.ts';
+import { it } from '../support/fixtures.ts';
+import { type Host, inside, run } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
-import { askTcp, askUdp, Services } from '../support/service.ts';
+import { askTcp, askUdp } from '../support/service.ts';
 import { ours } from '../support/suite.ts';
 
-const fixtures = {
-  // biome-ignore lint/suspicious/noExplicitAny: vitest types fixtures by their use
-  outside: async ({ host }: any, use: (o: Outside) => Promise<void>) => {
-    const outside = new Outside(host);
-    try {
-      await use(outside);
-    } finally {
-      outside.remove();
-    }
-  },
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads the fixtures a fixture uses from this pattern
-  services: async ({}: object, use: (s: Services) => Promise<void>) => {
-    const services = new Services();
-    try {
-      await use(services);
-    } finally {
-      services.close();
-    }
-  },
-};
-const it = withHost.extend<{ outside: Outside; services: Services }>(fixtures);
 const ownIt = it.skipIf(!ours);
 
 const families = [4, 6] as const;
@@ -53,6 +33,16 @@ describe.each(families)('IPv%d', (family) => {
     expect(askTcp(outside.netns, near(family), 8080)).toBe(`a ${far(family)}`);
     expect(askUdp(outside.netns, near(family), 5353)).toBe(`a ${far(family)}`);
     expect(askTcp(outside.netns, near(family), 8081)).toBeUndefined();
+  });
+
+  it('another machine reaches it by sctp', async ({ host, outside, services, skip }) => {
+    needs({ skip }, 'SCTP sockets');
+    const both = ['tcp', 'sctp'].map((protocol) => ({ hostPort: 8080, containerPort: 5201, protocol }));
+    const pod = mapped(host, both); // iperf3 agrees by tcp on what it sends by sctp
+    pod.add();
+    await services.start(inside(pod.netns, 'iperf3 -s -1 --forceflush'));
+    const sent = run(inside(outside.netns, `iperf3 -c ${near(family)} -p 8080 --sctp -n 1K -J`));
+    expect(JSON.parse(sent)).toMatchObject({ start: { test_start: { protocol: 'SCTP' } } });
   });
 
   it('the host reaches it by its own address', async ({ host, outside: _, services }) => {

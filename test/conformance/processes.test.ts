@@ -9,6 +9,7 @@ import { Chained } from '../support/chain.ts';
 import { lease } from '../support/ipam.ts';
 import { binDir } from '../support/netns.ts';
 import { fine, Pod, resultOf } from '../support/pod.ts';
+import { culvertNode } from '../support/thick.ts';
 
 /**
  * Program executions below the plugin's own, by the kernel's account: strace stands where nsenter would call the plugin.
@@ -27,12 +28,16 @@ function traced(pod: Pod, command: string, conf: unknown = pod.conf): { programs
   ];
   const stdout = pod.host.exec([...wrapper, 'env', ...environment, plugin].join(' '), JSON.stringify(conf));
   expect(stdout === '' || JSON.parse(stdout)).toBeTruthy();
+  // a line that another process's came between is finished further down
   const lines = readFileSync(log, 'utf8').split('\n');
-  const executed = lines
-    .filter((l) => l.includes('execve(') && / = 0$/.test(l))
-    .map((l) => l.match(/execve\("([^"]*)"/)![1]!);
-  const pids = new Set(lines.filter((l) => l.includes('execve(') && / = 0$/.test(l)).map((l) => l.split(' ')[0]));
-  return { programs: executed.slice(2), children: pids.size - 1 };
+  const begun = new Map<string, string>();
+  const executed = lines.flatMap((line) => {
+    const [, pid = '', file] = /^(\d+) +(?:execve\("([^"]*)"|<\.\.\. execve resumed>)/.exec(line) ?? [];
+    if (file) begun.set(pid, file);
+    return / = 0$/.test(line) && pid ? [{ pid, file: begun.get(pid) ?? '' }] : [];
+  });
+  const pids = new Set(executed.map((e) => e.pid));
+  return { programs: executed.slice(2).map((e) => e.file), children: pids.size - 1 };
 }
 
 const keys = { isDefaultGateway: true, ipMasq: true };
@@ -96,6 +101,37 @@ describe('children of one execution', () => {
       const del = traced(chained, 'DEL');
       expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(3);
     }
+  });
+
+  itOurs('of culvert: two on ADD, one on DEL; with host ports and shaping four, and six at most', ({ host }) => {
+    const make = culvertNode(host);
+    const mapping = { containerPort: 80, protocol: 'tcp' };
+    const bandwidth = { ingressRate: 8_000_000, egressRate: 8_000_000 };
+    make({ portMappings: [{ ...mapping, hostPort: 80 }] }).add();
+    const [plain, asked] = [make(), make({ portMappings: [{ ...mapping, hostPort: 81 }], bandwidth })];
+    expect(traced(plain, 'ADD').children).toBe(2);
+    expect(traced(plain, 'DEL').children).toBe(1);
+    const add = traced(asked, 'ADD');
+    expect(add.children, add.programs.join(' ')).toBe(4);
+    // two links; the table read and written, connections ended
+    const del = traced(asked, 'DEL');
+    expect(del.children, del.programs.join(' ')).toBeLessThanOrEqual(6);
+  });
+
+  itOurs('of bandwidth: two on ADD, two on DEL, none for a pod that is not shaped', ({ host }) => {
+    const { pod, previous } = new Chained(host, {});
+    const shaped = (bandwidth: object) =>
+      new Pod(
+        host,
+        { ...pod.conf, type: 'bandwidth', runtimeConfig: { bandwidth }, prevResult: previous },
+        pod.id,
+        pod.netns,
+      );
+    const asked = shaped({ ingressRate: 8_000_000, egressRate: 8_000_000 });
+    expect(traced(asked, 'ADD').children).toBe(2);
+    const del = traced(asked, 'DEL');
+    expect(del.children, del.programs.join(' ')).toBe(2);
+    for (const command of ['ADD', 'DEL']) expect(traced(shaped({}), command).children).toBe(0);
   });
 
   itOurs('of loopback: one on ADD, one on DEL', ({ host }) => {

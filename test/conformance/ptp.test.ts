@@ -4,23 +4,13 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { addressesOn, dualStack, hostLocal, link, podAddresses, podRoutes, ruleset, veths } from '../support/bridge.ts';
-import { itOurs, it as withHost } from '../support/case.ts';
+import { itOurs } from '../support/case.ts';
+import { it } from '../support/fixtures.ts';
 import { dataDir, leased } from '../support/ipam.ts';
 import { type Host, inside, run } from '../support/netns.ts';
 import { Outside } from '../support/outside.ts';
 import { type CniResult, failureOf, fine, Pod, resultOf } from '../support/pod.ts';
 import { errorCode, ours, referenceDir } from '../support/suite.ts';
-
-const it = withHost.extend<{ outside: Outside }>({
-  outside: async ({ host }, use) => {
-    const outside = new Outside(host);
-    try {
-      await use(outside);
-    } finally {
-      outside.remove();
-    }
-  },
-});
 
 const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
 
@@ -186,26 +176,6 @@ describe('DEL', () => {
     expectNothing(host);
     pod.del();
   });
-
-  const damages: [string, (pod: Pod) => void][] = [
-    ['the namespace', (pod) => pod.host.removePod(pod.netns)],
-    ['the container’s link', (pod) => pod.exec('ip link del eth0')],
-    ['the rules', (pod) => pod.host.exec('nft flush ruleset')],
-    ['the leases', (pod) => rmSync(dataDir(pod.host), { recursive: true })],
-  ];
-  const subsets = Array.from({ length: 2 ** damages.length }, (_, bits) => damages.filter((_d, i) => bits & (1 << i)));
-
-  itOurs.for(subsets.map((s) => [s.map(([name]) => name).join(', ') || 'nothing', s] as const))(
-    'after %s was removed leaves nothing',
-    ([, damage], { host }) => {
-      const pod = attach(host, { ipMasq: true });
-      const prevResult = pod.add();
-      // the link before the namespace that holds it
-      for (const [, remove] of damage.toSorted(([a]) => (a === 'the namespace' ? 1 : -1))) remove(pod);
-      fine(pod.call('DEL', { conf: { ...pod.conf, prevResult } }));
-      expectNothing(host);
-    },
-  );
 
   itOurs('with a static address and no prevResult removes the masquerade', ({ host }) => {
     const addresses = [{ address: '10.1.2.9/24', gateway: '10.1.2.1' }];

@@ -2,8 +2,11 @@
 
 import { describe, expect } from 'vitest';
 import { it, itOurs } from '../support/case.ts';
+import { ours } from '../support/suite.ts';
 
-const plugins = ['bridge', 'host-local', 'loopback'];
+const devices = ['dummy', 'host-device', 'ipvlan', 'macvlan', 'sbr', 'vlan'];
+// the reference's vrf supports 0.3.1 and newer only
+const plugins = ['bridge', 'host-local', 'loopback', ...devices, ...(ours ? ['vrf'] : [])];
 const supportedVersions = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
 
 describe.each(plugins)('VERSION of %s', (plugin) => {

@@ -8,18 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Fabric } from '../support/agents.ts';
 import { nodesOf } from '../support/cluster.ts';
+import { Dice } from '../support/dice.ts';
 
 const seed = Number(process.env['KILL_SEED'] ?? Date.now() % 1_000_000);
 const kills = 50;
 /** A packaged agent is done with its start and first pass well within this. */
 const spanMs = 600;
-let state = seed >>> 0;
-
-/** Uniform over [0, 1), repeatable. */
-function chance(): number {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return state / 4294967296;
-}
+const { chance } = new Dice(seed);
 
 let fabric: Fabric;
 beforeAll(() => {

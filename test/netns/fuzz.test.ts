@@ -5,12 +5,13 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plugins } from '../../plugins/plugins.ts';
 import { runPlugin } from '../../src/cni/skel.ts';
+import { nodeDocument, type Scratch } from '../support/good-conf.ts';
 import { evilStrings, type Input, Malformer } from '../support/malformed.ts';
 import { judge, malformedInput, pluginNames } from '../support/malformed-plugin-input.ts';
 import { binDir, Host, inside } from '../support/netns.ts';
@@ -21,13 +22,15 @@ const inProcess = 10_000;
 const asProcess = 300;
 
 let host: Host;
-let place: { pod: string; root: string };
+let place: Scratch & { pod: string; root: string };
 let evil: string[];
 
 beforeAll(() => {
   console.log(`FUZZ_SEED=${seed}`);
   host = new Host('z');
-  place = { pod: host.pod(), root: mkdtempSync(join(tmpdir(), 'culvert-fuzz-')) };
+  const root = mkdtempSync(join(tmpdir(), 'culvert-fuzz-'));
+  place = { pod: host.pod(), root, dataDir: join(root, 'leases'), nodeFile: join(host.dir, 'node.json') };
+  writeFileSync(place.nodeFile, JSON.stringify(nodeDocument(place.dataDir)));
   evil = evilStrings(join(place.root, 'pwned'));
 });
 
@@ -36,12 +39,10 @@ afterAll(() => {
   rmSync(place.root, { recursive: true, force: true });
 });
 
-const leasesDir = () => join(place.root, 'leases');
-
 /** Every file with an address for a name. */
 function leases(): string[] {
-  if (!existsSync(leasesDir())) return [];
-  const files = readdirSync(leasesDir(), { recursive: true, encoding: 'utf8' });
+  if (!existsSync(place.dataDir)) return [];
+  const files = readdirSync(place.dataDir, { recursive: true, encoding: 'utf8' });
   return files.filter((f) => /\/[0-9a-f]*[.:][0-9a-f.:]+$/.test(f));
 }
 
@@ -102,7 +103,7 @@ describe('malformed input', () => {
       } catch (error) {
         throw told(n, plugin, input, error);
       }
-      rmSync(leasesDir(), { recursive: true, force: true });
+      rmSync(place.dataDir, { recursive: true, force: true });
     }
     console.log('codes', Object.fromEntries(codes));
     for (const code of ['fine', '4', '6', '7']) expect(codes.get(code)).toBeGreaterThan(inProcess / 100);
@@ -144,11 +145,13 @@ describe('malformed input', () => {
           CNI_IFNAME: 'eth0',
           CNI_PATH: binDir,
         };
-        const stdin = `{"cniVersion":"1.1.0","name":"net","type":"${plugin}",${keys.replace('LEASES', leasesDir())}}`;
+        const paths = JSON.stringify({ dataDir: place.dataDir, nodeFile: place.nodeFile }).slice(1, -1);
+        const own = keys.replace('LEASES', place.dataDir);
+        const stdin = `{"cniVersion":"1.1.0","name":"net","type":"${plugin}",${paths},${own}}`;
         await executed(make, plugin, { env, stdin }).catch((error: Error) => {
           throw new Error(`${command} of ${plugin}: ${error.message.slice(0, 500)}`);
         });
-        rmSync(leasesDir(), { recursive: true, force: true });
+        rmSync(place.dataDir, { recursive: true, force: true });
       }
     }
   });
@@ -165,7 +168,7 @@ describe('malformed input', () => {
       const r = spawnSync(argv[0]!, argv.slice(1), { input: input.stdin, env, encoding: 'utf8', timeout: 20_000 });
       return judge(r.status, r.stdout);
     };
-    mkdirSync(leasesDir(), { recursive: true });
+    mkdirSync(place.dataDir, { recursive: true });
     for (let n = 0; n < asProcess; n++) {
       const plugin = make.pick(pluginNames);
       const input = malformedInput(make, plugin, place);

@@ -103,7 +103,7 @@ function indexed(): string[] {
   const entries = readdirSync(join(dir, '.culvert/net'), { recursive: true, withFileTypes: true });
   return entries
     .filter((e) => e.isFile())
-    .map((e) => `${e.name} ${readFileSync(join(e.parentPath, e.name), 'utf8').split('\r\n')[0]}`)
+    .map((e) => `${e.name.split('@')[0]} ${readFileSync(join(e.parentPath, e.name), 'utf8').split('\r\n')[0]}`)
     .sort();
 }
 

@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attach, dualStack, ruleset, veths } from '../support/bridge.ts';
+import { Dice } from '../support/dice.ts';
 import { dataDir, leased } from '../support/ipam.ts';
 import { binDir, Host, inside } from '../support/netns.ts';
 import { fine, type Pod } from '../support/pod.ts';
@@ -17,13 +18,7 @@ const kills = 200;
 const keys = { isDefaultGateway: true, ipMasq: true };
 
 let host: Host;
-let state = seed >>> 0;
-
-/** Uniform over [0, 1), repeatable. */
-function chance(): number {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return state / 4294967296;
-}
+const { chance } = new Dice(seed);
 
 beforeAll(() => {
   console.log(`KILL_SEED=${seed}`);

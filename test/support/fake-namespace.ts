@@ -53,6 +53,9 @@ export class FakeNamespace {
       case 'delete-link':
         this.#deleteLink(c.name);
         return;
+      case 'move-link':
+        this.#link(c.name).name = c.to.name;
+        return;
       case 'set-sysctl':
         s.sysctls = [...s.sysctls.filter((x) => x.key !== c.sysctl.key), c.sysctl];
         return;
@@ -105,6 +108,12 @@ export class FakeNamespace {
         return;
       case 'delete-route':
         this.#take(s.routes, (r) => r.prefix === c.route.prefix && r.dev === c.route.dev);
+        return;
+      case 'add-rule':
+        s.rules.push(c.rule);
+        return;
+      case 'delete-rule':
+        s.rules = s.rules.filter((r) => r.from !== c.rule.from || r.table !== c.rule.table);
         return;
       case 'replace-table':
         s.tables = [...s.tables.filter((t) => t.name !== c.table.name), c.table];

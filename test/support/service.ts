@@ -24,12 +24,16 @@ export class Services {
 
   /** Listens at a tcp and a udp port of the namespace, every address of both families. */
   async serve(netns: string, name: string, port = 80): Promise<void> {
-    const argv = [...inside(netns, process.execPath), '-e', server, name, String(port)];
+    await this.start([...inside(netns, process.execPath), '-e', server, name, String(port)]);
+  }
+
+  /** A program that serves once it has said something. */
+  async start(argv: readonly string[]): Promise<void> {
     const child = spawn(argv[0]!, argv.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#children.push(child);
     await new Promise<void>((resolve, reject) => {
       child.stdout.once('data', () => resolve());
-      child.once('exit', (status) => reject(new Error(`server ${name} ended with ${status}`)));
+      child.once('exit', (status) => reject(new Error(`${argv.join(' ')} ended with ${status}`)));
     });
   }
 

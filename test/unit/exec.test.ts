@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { CommandError } from '../../src/errors.ts';
 import { createExec } from '../../src/kernel/exec.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'culvert-exec-'));
@@ -26,5 +27,14 @@ describe('createExec()', () => {
     chmodSync(join(dir, 'other', 'ls'), 0o755);
     vi.stubEnv('PATH', `${join(dir, 'other')}:${process.env['PATH']}`);
     expect(await createExec()(['ls', '/'])).toContain('proc');
+  });
+
+  it.each([
+    ['wg', 'the program wg is not installed; install wireguard-tools'],
+    ['some-program', 'the program some-program is not installed'],
+  ])('says what to install when %s is not there', async (name, message) => {
+    vi.stubEnv('PATH', dir);
+    const missing = createExec()([join(dir, name)]).catch((error: CommandError) => error);
+    expect(await missing).toMatchObject({ reason: 'no-program', stderr: message });
   });
 });

@@ -197,7 +197,10 @@ describe('ADD', () => {
         { isGateway: true, dns: {}, capabilities: {}, x: 1 },
       ),
     });
-    expect(answer.warnings).toEqual(['ipam.Routes: the key is spelled "routes"', 'ipam.gatewy: unknown key, ignored']);
+    expect(answer.warnings).toEqual([
+      'ipam.Routes: the key is spelled "routes"',
+      'ipam.gatewy: unknown key, ignored; did you mean "gateway"?',
+    ]);
     const del = await call({ command: 'DEL', conf: conf({ subnet: '10.1.2.0/24', gatewy: 'x' }) });
     expect(del).toEqual({ exit: 0, json: undefined, warnings: [] });
   });

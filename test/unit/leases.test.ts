@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -54,10 +55,11 @@ const files = (below = dir): string[] =>
     .map((e) => join(e.parentPath, e.name).slice(dir.length + 1))
     .sort();
 
+/** The addresses that have entries in the index. */
 const indexed = (): string[] =>
   files()
     .filter((f) => f.startsWith('.culvert/'))
-    .map((f) => f.split('/').at(-1)!);
+    .map((f) => f.split('/').at(-1)!.split('@')[0]!);
 
 /** A lease as another suite writes it. */
 const foreign = (address: string, content: string): void => {
@@ -275,6 +277,144 @@ describe('sweep()', () => {
       'other/10.0.0.2',
       'other/last_reserved_ip.0',
     ]);
+  });
+});
+
+describe('after a reboot', () => {
+  /** The store as it is in a boot. */
+  const inBoot = (id: string): Leases => {
+    writeFileSync(join(dir, 'boot'), `${id}\n`);
+    return new Leases(dir, 'net', join(dir, 'boot'));
+  };
+  const fill = (store: Leases): void => {
+    for (const id of ['a', 'b', 'c', 'd', 'e']) store.reserve(owner(id), 0, small);
+  };
+
+  it('leases of the earlier boot are given again, in turn, but not before there is nothing else', () => {
+    const before = inBoot('first');
+    for (const id of ['a', 'b']) before.reserve(owner(id), 0, small);
+    leases = inBoot('second');
+    expect(['c', 'd', 'e'].map((id) => reserve(id))).toEqual(['10.0.0.4/29', '10.0.0.5/29', '10.0.0.6/29']);
+    expect(leases.usage([small])).toEqual([{ size: 5n, taken: 3n }]);
+    expect(['f', 'g'].map((id) => reserve(id))).toEqual(['10.0.0.2/29', '10.0.0.3/29']);
+    expect(reasonOf(() => reserve('h'))).toBe('exhausted');
+    expect(readFileSync(join(dir, 'net/10.0.0.2'), 'utf8')).toBe('f\r\neth0');
+    expect(indexed()).toHaveLength(5);
+  });
+
+  it('so is one that lost its text with the power', () => {
+    fill(inBoot('first'));
+    writeFileSync(join(dir, 'net/10.0.0.2'), '');
+    leases = inBoot('second');
+    expect(['f', 'g', 'h', 'i', 'j'].map((id) => reserve(id))).toContain('10.0.0.2/29');
+  });
+
+  it('a container that starts again under its id gets a lease without a DEL, and its old one goes', () => {
+    inBoot('first').reserve(owner('a'), 0, small);
+    leases = inBoot('second');
+    expect(reserve('a')).toBe('10.0.0.3/29');
+    expect(leases.held(owner('a')).map(formatAddress)).toEqual(['10.0.0.3']);
+  });
+
+  it('an address that is asked for is given though the earlier boot leased it', () => {
+    inBoot('first').reserve(owner('a'), 0, small, parseAddress('10.0.0.5'));
+    leases = inBoot('second');
+    expect(reserve('b', small, '10.0.0.5')).toBe('10.0.0.5/29');
+    expect(reasonOf(() => reserve('c', small, '10.0.0.5'))).toBe('taken');
+  });
+
+  it('leases of other suites stay: nobody knows their boot', () => {
+    foreign('10.0.0.2', 'x\r\neth0');
+    inBoot('first').reserve(owner('a'), 0, small);
+    leases = inBoot('second');
+    for (const id of ['c', 'd', 'e', 'f']) reserve(id);
+    expect(reasonOf(() => reserve('g'))).toBe('exhausted');
+    expect(readFileSync(join(dir, 'net/10.0.0.2'), 'utf8')).toBe('x\r\neth0');
+  });
+
+  it('where the boot is not known, nothing is of an earlier one', () => {
+    fill(inBoot('first'));
+    leases = new Leases(dir, 'net', join(dir, 'nowhere'));
+    expect(reasonOf(() => reserve('f'))).toBe('exhausted');
+  });
+
+  it('a full pool has room as long as something in it is of the earlier boot', () => {
+    fill(inBoot('first'));
+    expect(inBoot('first').usage([small])).toEqual([{ size: 5n, taken: 5n }]);
+    expect(inBoot('second').usage([small])).toEqual([{ size: 5n, taken: 0n }]);
+  });
+});
+
+describe('free()', () => {
+  const found = (address: string) => leases.list().find((f) => formatAddress(f.address) === address)!;
+
+  it('frees the lease that was found', () => {
+    reserve('a');
+    expect(leases.free(found('10.0.0.2'))).toBe(true);
+    expect(files()).toEqual(['net/last_reserved_ip.0']);
+  });
+
+  it.each(['a', 'b'])('leaves a later lease of the address alone, though it be to %s', (id) => {
+    reserve('a');
+    const earlier = found('10.0.0.2');
+    leases.release(owner('a'));
+    reserve(id, small, '10.0.0.2');
+    expect(leases.free(earlier)).toBe(false);
+    expect(leases.held(owner(id)).map(formatAddress)).toEqual(['10.0.0.2']);
+    expect(indexed()).toEqual(['10.0.0.2']);
+  });
+
+  it('puts back a lease that was made between the look and the move', () => {
+    reserve('a');
+    const earlier = found('10.0.0.2');
+    leases.release(owner('a'));
+    reserve('a', small, '10.0.0.2');
+    // the same file to the first look: only its entry tells the difference
+    expect(leases.free({ ...found('10.0.0.2'), entry: earlier.entry })).toBe(false);
+    expect(leases.held(owner('a')).map(formatAddress)).toEqual(['10.0.0.2']);
+    expect(files()).toEqual([expect.stringMatching(/^\.culvert/), 'net/10.0.0.2', 'net/last_reserved_ip.0']);
+  });
+
+  it('what died with a wrong lease in hand is mended: the lease is back', () => {
+    reserve('a');
+    const entry = files().find((f) => f.startsWith('.culvert'))!;
+    const stale = entry.replace(/[^/]*$/, `freed.7.10.0.0.2@boot@1`);
+    renameSync(join(dir, 'net/10.0.0.2'), join(dir, stale));
+    leases.tidy();
+    expect(readFileSync(join(dir, 'net/10.0.0.2'), 'utf8')).toBe('a\r\neth0');
+    expect(leases.held(owner('a')).map(formatAddress)).toEqual(['10.0.0.2']);
+    expect(existsSync(join(dir, stale))).toBe(false);
+  });
+
+  it('what died with the right lease in hand is finished', () => {
+    reserve('a');
+    const entry = files().find((f) => f.startsWith('.culvert'))!;
+    renameSync(join(dir, 'net/10.0.0.2'), join(dir, entry.replace(/([^/]*)$/, 'freed.7.$1')));
+    leases.tidy();
+    expect(files()).toEqual(['net/last_reserved_ip.0']);
+  });
+});
+
+describe('replace()', () => {
+  it('keeps the address from everybody, and from DEL and GC, until the placeholder is freed', () => {
+    reserve('a');
+    const { freed, placeholder } = leases.replace(leases.list()[0]!);
+    expect(freed).toBe(true);
+    expect(leases.release(owner('a'))).toEqual([]);
+    expect(leases.sweep(() => false)).toEqual([]);
+    expect(reasonOf(() => reserve('b', small, '10.0.0.2'))).toBe('taken');
+    expect(reserve('a')).toBe('10.0.0.3/29');
+    expect(leases.free(placeholder!)).toBe(true);
+    expect(reserve('b', small, '10.0.0.2')).toBe('10.0.0.2/29');
+  });
+
+  it('does nothing to a later lease', () => {
+    reserve('a');
+    const [earlier] = leases.list();
+    leases.release(owner('a'));
+    reserve('b', small, '10.0.0.2');
+    expect(leases.replace(earlier!)).toEqual({ freed: false });
+    expect(leases.held(owner('b')).map(formatAddress)).toEqual(['10.0.0.2']);
   });
 });
 

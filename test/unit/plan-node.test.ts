@@ -39,7 +39,7 @@ const cases: Case[] = [
   { name: 'ipip-v4', underlay: 'v4', pods: 'v4', set: { mode: 'ipip' } },
   { name: 'ipip-v6', underlay: 'v6', pods: 'v6', set: { mode: 'ipip' } },
   { name: 'ipip-v4-over-v6', underlay: 'v6', pods: 'v4', set: { mode: 'ipip' } },
-  { name: 'ipip-v6-over-v4', underlay: 'v4', pods: 'v6', set: { mode: 'ipip' } },
+  { name: 'ipip-dual-over-v4', underlay: 'v4', pods: 'dual', set: { mode: 'ipip' } },
   { name: 'ipip-dual', underlay: 'dual', pods: 'dual', set: { mode: 'ipip' } },
   { name: 'ipip-dual-direct', underlay: 'dual', pods: 'dual', set: { mode: 'ipip', sameSubnet: 'direct' } },
   { name: 'wireguard-v4', underlay: 'v4', pods: 'v4', set: { mode: 'wireguard' }, more: keyed },

@@ -26,7 +26,6 @@ const links = (...more: HostFacts['links'][number][]): Partial<HostFacts> => ({ 
 describe('what wrapping takes of the MTU', () => {
   it.each<[Partial<NodeSettings>, Stack, Stack, number]>([
     [{ mode: 'ipip' }, 'v4', 'v4', 1480],
-    [{ mode: 'ipip' }, 'v4', 'dual', 1480],
     [{ mode: 'ipip' }, 'v6', 'v4', 1460],
     [{ mode: 'ipip' }, 'dual', 'dual', 1460],
     [{ mode: 'wireguard' }, 'v4', 'dual', 1440],
@@ -60,9 +59,19 @@ describe('IP in IP', () => {
     expect(problems).toEqual([
       {
         node: 'n3',
-        text: 'node "n3" shares no address family with this node to wrap its IPv4 podCIDRs in; give both an address of one family in the cluster file',
+        text: 'node "n3" shares no address family with this node to wrap its IPv4 podCIDRs in; give both one in the cluster file, or use mode vxlan or wireguard',
       },
     ]);
+  });
+
+  it('refuses IPv6 in IPv4, which the kernel does wrong, and carries IPv4', () => {
+    const { problems, state, mtuBytes } = planOf({ mode: 'ipip' }, 'v4', 'dual');
+    expect(state.routes.map((r) => r.prefix)).toEqual(['10.244.2.0/24', '10.244.3.0/24']);
+    expect(state.links.map((l) => l.name)).toEqual(['culvert-ipip']);
+    expect(mtuBytes).toBe(1480);
+    expect(problems.map((p) => p.text)[0]).toBe(
+      'node "n2" or this node has no IPv6 address to wrap its IPv6 podCIDRs in, and the kernel cannot send IPv6 in IPv4 to many nodes; give both one in the cluster file, or use mode vxlan or wireguard',
+    );
   });
 
   it.each<[string, Partial<HostFacts>, Stack, RegExp]>([
@@ -93,10 +102,9 @@ describe('IP in IP', () => {
   it("leaves the kernel's fallback devices alone", () => {
     const facts = links(
       { name: 'tunl0', make: { kind: 'ipip', local: 'any' } },
-      { name: 'sit0', make: { kind: 'sit', local: 'any' } },
       { name: 'ip6tnl0', make: { kind: 'ip6tnl', external: false } },
     );
-    expect(() => planOf({ mode: 'ipip' }, 'v4', 'dual', keyed, facts)).not.toThrow();
+    expect(() => planOf({ mode: 'ipip' }, 'v4', 'v4', keyed, facts)).not.toThrow();
     expect(facts.links!.filter((l) => isOurs(l, ''))).toEqual([]);
   });
 });

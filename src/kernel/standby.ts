@@ -1,0 +1,111 @@
+/**
+ * Programs that stand by before their orders are known. To start one costs this process two or three milliseconds (it is forked
+ * with all its memory mapped) and the program as much until it listens, and a pod waits for both. So a verb says early what it
+ * will need; one shell starts all of it while addresses are still being found, and each program waits for its input at a socket
+ * of its own. Orders go in; what it says comes back, and "exit N" from the shell. One that gets no orders reads the end of its
+ * input, and ends without having done anything.
+ */
+
+import { spawn } from 'node:child_process';
+import { isAbsolute } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { failure, programFile } from './exec.ts';
+
+/** `ip`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -i`: answers before it ends. */
+export type StandbyName = 'ip' | 'container' | 'nft -f' | 'nft -i';
+
+export interface Standby {
+  orders: Map<StandbyName, Orders>;
+  /** Whoever has no orders yet, and the shell, may go. */
+  dismiss(): void;
+}
+
+/** Gives a program its whole input; answers what it said. Throws CommandError. `doneWhen` as in ExecOptions. */
+export type Orders = (input: string, options?: { batch?: string; doneWhen?: RegExp }) => Promise<string>;
+
+/**
+ * Run by sh in the container's namespace: reads sysctls up to an empty line ("key=value", "?key=value" where it may be absent),
+ * writes them, then becomes the program it was given. The text is constant: no name is ever read as shell.
+ */
+export const enter = `
+while read -r pair && [ -n "$pair" ]; do
+  sysctl=\${pair#\\?}; file=/proc/sys/\${sysctl%%=*}
+  if [ -e "$file" ] || [ "$pair" = "$sysctl" ]; then
+    printf '%s' "\${sysctl#*=}" >"$file" || [ "$pair" != "$sysctl" ] || exit 1
+  fi
+done
+exec "$@"`;
+
+const commands: Record<StandbyName, string> = {
+  ip: '"$ip" -batch -',
+  container: '"$nsenter" "--net=$netns" -- /bin/sh -c "$enter" sh "$ip" -batch -',
+  'nft -f': '"$nft" -f -',
+  'nft -i': '"$nft" -i',
+};
+
+/**
+ * The shell's text: starts everything, then tells the exit code of each program that it is asked about on its own input. Asked,
+ * since it can wait for one at a time only, and must not wait for one that has no orders yet.
+ */
+function script(names: readonly StandbyName[]): string {
+  const starts = names.map((name, i) => `${commands[name]} <&${i + 3} >&${i + 3} 2>&${i + 3} &\np${i + 3}=$!`);
+  return `ip=$1 nft=$2 nsenter=$3 netns=$4 enter=$5
+${starts.join('\n')}
+while read -r fd; do eval "wait \\$p$fd"; echo "exit $?" >&"$fd"; done`;
+}
+
+/** Starts the programs; one that could not be started is not among the answer. `netns` is the container's, by path. */
+export function standBy(names: readonly StandbyName[], netns: string, onCommand: (line: string) => void): Standby {
+  const files = ['ip', 'nft', 'nsenter'].map(programFile);
+  // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
+  if (!files.every(isAbsolute)) return { orders: new Map(), dismiss: () => {} };
+  const child = spawn('/bin/sh', ['-c', script(names), 'sh', ...files, netns, enter], {
+    stdio: ['pipe', 'ignore', 'ignore', ...names.map(() => 'pipe' as const)],
+    // an interactive nft's line editor would keep a history in HOME
+    env: { ...process.env, LC_ALL: 'C', HOME: '/dev/null' },
+  });
+  child.on('error', () => {}); // no shell: its sockets are closed, and whoever gives orders hears of it
+  const sockets = child.stdio as (Duplex | null)[] | undefined; // none when there are no descriptors left
+  const shell = sockets?.[0];
+  shell?.on('error', () => {});
+  const orders = new Map(
+    names.flatMap((name, i) => {
+      const socket = sockets?.[i + 3];
+      return socket ? [[name, listen(name, socket, () => shell?.write(`${i + 3}\n`), onCommand)] as const] : [];
+    }),
+  );
+  return { orders, dismiss: () => sockets?.forEach((socket) => void socket?.end()) };
+}
+
+function listen(name: StandbyName, socket: Duplex, askExit: () => void, onCommand: (line: string) => void): Orders {
+  const argv = [...name.split(' '), 'standing by'];
+  let said = '';
+  let heard = (): void => {};
+  let isClosed = false;
+  socket.setEncoding('utf8');
+  socket.on('error', () => {}); // it ended without reading everything; its exit code tells
+  socket.on('data', (text: string) => {
+    said += text;
+    heard();
+  });
+  socket.on('close', () => {
+    isClosed = true;
+    heard();
+  });
+  return (input, { batch = input, doneWhen } = {}) => {
+    onCommand(`${argv.join(' ')} <<\n${input}`);
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    heard = () => {
+      const exit = /(?:^|\n)exit (\d+)\n$/.exec(said);
+      if (!exit && !isClosed && !doneWhen?.test(said)) return;
+      const text = exit ? said.slice(0, exit.index) : said;
+      const isDone = doneWhen ? doneWhen.test(said) && !/\bError\b/.test(said) : exit?.[1] === '0';
+      if (isDone) resolve(text);
+      else reject(failure(argv, exit ? Number(exit[1]) : undefined, text, batch));
+    };
+    socket.end(input);
+    askExit();
+    heard();
+    return promise;
+  };
+}
