@@ -9,6 +9,7 @@ const wantFile = 'a path that begins with "/"';
 const wantHops = 'a whole number of hops from 2 to 255';
 const wantSeconds = 'a whole number of seconds from 0 to 4095';
 const wantImport = '"default", "all", "none" or a list of networks such as ["10.0.0.0/8"]';
+const wantNetwork = 'a network such as "10.0.0.0/8" or "fd00::/8", bits after the prefix zero';
 const wantAddress = 'a unicast address such as "192.168.1.1" or "fd00:1::1", without a prefix length';
 const wantBool = 'true or false';
 
@@ -35,7 +36,10 @@ const peer = z.object(
     multihop: z.int(wantHops).min(2, wantHops).max(255, wantHops).optional(),
     site: z.string('the name of a site').optional(),
     import: z
-      .union([z.enum(['default', 'all', 'none']), z.array(z.string().refine(isNetwork))], wantImport)
+      .union(
+        [z.enum(['default', 'all', 'none']), z.array(z.string(wantNetwork).refine(isNetwork, wantNetwork))],
+        wantImport,
+      )
       .default('default'),
   },
   'an object with address and as',

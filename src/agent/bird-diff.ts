@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { BirdControl, type BirdFiles, birdArgv, flushArgvs } from '../kernel/bird.ts';
+import { birdMetric } from '../plan/bgp.ts';
 
 /** The configuration's blocks by their first lines, which name them. */
 const blocksOf = (text: string): Map<string, string[]> =>
@@ -31,7 +32,9 @@ export async function birdLines(wanted: string | undefined, files: BirdFiles): P
   const control = existsSync(files.socket) ? await BirdControl.open(files.socket, () => {}) : undefined;
   control?.close();
   if (wanted === undefined) {
-    return control ? [`birdc -s ${files.socket} graceful restart`, ...flushArgvs.map((argv) => argv.join(' '))] : [];
+    return control
+      ? [`birdc -s ${files.socket} graceful restart`, ...flushArgvs(birdMetric).map((argv) => argv.join(' '))]
+      : [];
   }
   const before = existsSync(files.configuration) ? readFileSync(files.configuration, 'utf8') : '';
   const changed = diffBlocks(before, wanted).map((l) => `# ${l}`);

@@ -4,12 +4,12 @@
  * theirs too (graceful restart, RFC 4724), have told it all.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { Registry } from 'prom-client';
 import { BirdControl, type BirdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
 import type { Exec } from '../kernel/exec.ts';
-import type { BgpPlan, BgpSession } from '../plan/bgp.ts';
+import { type BgpPlan, type BgpSession, birdMetric } from '../plan/bgp.ts';
 import { readPassword } from '../store/keys.ts';
 import { describeDown, parseSessions, parseSignatureDrops, type SessionStatus, suspicion } from './bird-status.ts';
 import type { Log } from './log.ts';
@@ -99,7 +99,7 @@ export class Speaker implements Task {
     this.#plan = plan;
     try {
       if (plan) await this.#speak(plan);
-      else if (this.#control) await this.#end(this.#control);
+      else if (existsSync(this.#files.configuration)) await this.#end(this.#control);
       return [];
     } catch (error) {
       return [`BIRD: ${(error as Error).message}`];
@@ -185,14 +185,17 @@ export class Speaker implements Task {
   }
 
   /** As if it came back: neighbours keep their routes to us until they too have them of another mode, or the time is up. */
-  async #end(control: BirdControl): Promise<void> {
-    const { exec, log } = this.#parts;
+  async #end(control: BirdControl | undefined): Promise<void> {
+    const { exec, log, run } = this.#parts;
     this.#control = undefined;
     this.#taken = undefined;
     this.#metrics.set([], new Map());
-    await control.ask('graceful restart');
-    await control.closed;
-    for (const argv of flushArgvs) await exec(argv);
+    await control?.ask('graceful restart');
+    await control?.closed;
+    for (const argv of flushArgvs(birdMetric)) await exec(argv);
+    for (const name of readdirSync(run)) {
+      if (name.endsWith('.password') || name === basename(this.#files.configuration)) rmSync(join(run, name));
+    }
     log('info', 'ended BIRD; the routes are of another mode now');
   }
 

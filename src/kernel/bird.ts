@@ -120,12 +120,9 @@ export const birdArgv = (files: BirdFiles, recover: boolean): string[] => [
   ...(recover ? ['-R'] : []),
 ];
 
-/** What takes BIRD's routes out of the kernel once it has ended; a BIRD of somebody else's has another metric. */
-export const flushArgvs = (['-4', '-6'] as const).map((family) => [
-  'ip',
-  family,
-  ...'route flush proto bird metric 2048'.split(' '),
-]);
+/** What takes a BIRD's routes out of the kernel once it has ended. */
+export const flushArgvs = (metric: number): string[][] =>
+  ['-4', '-6'].map((family) => ['ip', family, ...`route flush proto bird metric ${metric}`.split(' ')]);
 
 /** Starts a BIRD that outlives us. Throws CommandError: not installed, or what it says of its configuration. */
 export async function startBird(exec: Exec, files: BirdFiles, recover: boolean): Promise<void> {

@@ -13,6 +13,7 @@ import { hash } from '../net/name.ts';
 import { aggregate, defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts';
 import { renderBird } from './bird.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem, podCidrsOf } from './cluster.ts';
+import type { RouteState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
 import { routedWay } from './routed.ts';
 import type { BgpPeerSettings, NodeSettings } from './settings.ts';
@@ -23,8 +24,12 @@ export const meshLimit = 50;
 /** So many reflectors are chosen where nobody labelled one: two may be away at a time. */
 const chosenReflectors = 3;
 
-/** The kernel's name for routes that BIRD made. */
-export const birdProtocol = 'bird';
+/**
+ * BIRD's routes in the kernel: its protocol number by the kernel's name, and a metric behind everybody else's to the same prefix (the
+ * kernel's own and an admin's in IPv6 have 256 and 1024). A second BIRD on the host has 32, and leaves other metrics alone.
+ */
+export const birdMetric = 2048;
+const isBirds = (r: RouteState): boolean => r.protocol === 'bird' && r.metric === birdMetric;
 
 /** Prefixes that are believed, in BIRD's notation: "10.244.2.0/24", "10.0.0.0/8+". */
 export type BirdSet = readonly string[];
@@ -239,7 +244,7 @@ const routerSessions = (context: BgpContext, share: Share): BgpSession[] =>
   });
 
 function missingOf(shares: readonly Share[], facts: HostFacts): Expected[] {
-  const found = new Set(facts.routes.filter((r) => r.protocol === birdProtocol).map((r) => r.prefix));
+  const found = new Set(facts.routes.filter(isBirds).map((r) => r.prefix));
   const missing = new Map<string, string[]>();
   for (const { family, near, far } of shares) {
     for (const node of [...near, ...far]) {
@@ -261,6 +266,7 @@ export function planBgp(context: BgpContext): BgpResult {
   const sessions = shares.flatMap((s) => [...nodeSessions(context, s), ...routerSessions(context, s)]);
   const reached = shares.flatMap((s) => [...s.near, ...s.far].flatMap((n) => addressOf(n, s.family) ?? []));
   const configuration = renderBird({
+    metric: birdMetric,
     node: own.name,
     routerId: routerIdOf(own),
     gracefulRestartSeconds: settings.bgp.gracefulRestartSeconds,
@@ -277,7 +283,7 @@ export function planBgp(context: BgpContext): BgpResult {
       configuration,
       sessions,
       missing: missingOf(shares, facts),
-      hasRoutes: facts.routes.some((r) => r.protocol === birdProtocol),
+      hasRoutes: facts.routes.some(isBirds),
     },
     problems,
     unmasked: reached,

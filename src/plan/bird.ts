@@ -1,7 +1,6 @@
 /**
  * BIRD 2's configuration as text, in blocks with an empty line between them. Its tables are BIRD's own (`master4`, `master6`): what
- * is learnt goes from there into the kernel's main table as `proto bird metric 2048`. That is behind any route of ours, an admin's or the
- * kernel's own to the same prefix: in IPv6 those have the metrics 1024 and 256, and BIRD's usual 32 would stand before them.
+ * is learnt goes from there into the kernel's main table as `proto bird`.
  *
  * The node's podCIDRs are announced as routes that are `unreachable`, and go into the kernel like that: a packet to a pod address
  * that no pod has ends here with an ICMP error. Without them it would follow the default route to the router, which has our
@@ -23,6 +22,8 @@ export interface BirdShare {
 
 export interface BirdInput {
   readonly node: string;
+  /** Of the routes in the kernel. */
+  readonly metric: number;
   readonly routerId: string;
   readonly gracefulRestartSeconds: number;
   readonly shares: readonly BirdShare[];
@@ -57,13 +58,13 @@ function importOf(rules: readonly ImportRule[]): string {
   return ['import filter {', ...lines.map((l) => `  ${l}`), ...end, '};'].join('\n    ');
 }
 
-function kernel({ family, pods, own }: BirdShare): string[] {
+function kernel({ family, pods, own }: BirdShare, metric: number): string[] {
   const channel = `ipv${family}`;
   return [
     block(`protocol kernel kernel${family}`, [
       // other people's routes lead to next hops; those of pods (proto 67) lead nowhere but to pods
       'learn;',
-      'metric 2048;',
+      `metric ${metric};`,
       // it hears of everybody's changes but of those to its own routes: what somebody deletes is back in a second
       'scan time 1;',
       'graceful restart;',
@@ -122,7 +123,7 @@ const template = (seconds: number): string =>
 
 const bfdIntervals = 'interval 300 ms; multiplier 3;';
 
-export function renderBird({ node, routerId, gracefulRestartSeconds, shares, sessions }: BirdInput): string {
+export function renderBird({ node, metric, routerId, gracefulRestartSeconds, shares, sessions }: BirdInput): string {
   const blocks = [
     [
       `# BIRD's configuration on node ${node}, written by culvert agent: changes made here are lost.`,
@@ -133,7 +134,7 @@ export function renderBird({ node, routerId, gracefulRestartSeconds, shares, ses
     block('protocol device', []),
     // interfaces of pods lead to no next hop
     block('protocol direct', [...shares.map((s) => `ipv${s.family};`), 'interface "-veth*", "*";']),
-    ...shares.flatMap(kernel),
+    ...shares.flatMap((share) => kernel(share, metric)),
     ...(sessions.some((s) => s.bfd)
       ? [block('protocol bfd', [`interface "*" { ${bfdIntervals} };`, `multihop { ${bfdIntervals} };`])]
       : []),

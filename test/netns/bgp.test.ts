@@ -266,7 +266,12 @@ describe('what stands in the way is named', () => {
   });
 
   it('a router that is not there, and a node behind a router that nobody asked', async () => {
-    await fabric.start(config, 'dual', 'dual', rackOf);
+    fabric.writeCluster(JSON.stringify({ nodes: fabric.cluster(config, 'dual', 'dual', rackOf) }));
+    for (const { agent } of fabric.nodes) {
+      agent.configure({ resyncSeconds: 2, ...config }, fabric.clusterFile);
+      agent.start();
+    }
+    await until('ready all the same', () => node(1).agent.lines.some((l) => l.msg === 'ready'), 30_000);
     await until(
       'the router is named',
       () => problemsOf(1).some((p) => p.startsWith('BGP session to router 192.168.1.1')),

@@ -65,7 +65,7 @@ describe('the agent configuration', () => {
         'bgp.peers[0].address: "10.0.0.1/8": a unicast address such as "192.168.1.1" or "fd00:1::1", without a prefix length',
         'bgp.peers[0].as: nothing: the number of an autonomous system, from 1 to 4294967295',
         'bgp.peers[0].multihop: 1: a whole number of hops from 2 to 255',
-        'bgp.peers[0].import: ["10.0.0.1/8"]: "default", "all", "none" or a list of networks such as ["10.0.0.0/8"]',
+        'bgp.peers[0].import[0]: "10.0.0.1/8": a network such as "10.0.0.0/8" or "fd00::/8", bits after the prefix zero',
       ],
     ],
     [
