@@ -4,7 +4,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Speaker } from '../../src/agent/speaker.ts';
 import { Fabric, until } from '../support/agents.ts';
 import { birdc, birdPid, endBirds, rackOf, routerPeers, TopOfRack } from '../support/top-of-rack.ts';
 
@@ -163,6 +165,19 @@ describe('what dies and comes back', () => {
     expect(agent.lines).toContainEqual(expect.objectContaining({ msg: 'started BIRD', recovering: true }));
   });
 
+  it('a node that is cut off: BFD notices within two seconds', async () => {
+    await fabric.start({ mode: 'bgp', bgp: { bfd: true } }, 'dual', 'dual');
+    const { host } = node(1);
+    await until('BFD is up', () => (birdc(host, 'show bfd sessions').match(/ Up /g) ?? []).length === 2, 20_000);
+    fabric.router.exec('ip link set dev n2 down');
+    try {
+      await until('n2 is gone', () => !/244[.:]2[.:]/.test(shown(1)), 4000);
+    } finally {
+      fabric.router.exec('ip link set dev n2 up');
+    }
+    await until('n2 is back', () => shown(1).includes('10.244.2.0/24'), 40_000);
+  });
+
   it('a route that somebody deletes', async () => {
     await startRacks();
     node(1).host.exec('ip route del 10.244.3.0/24');
@@ -243,6 +258,30 @@ describe('what stands in the way is named', () => {
     await until('it says so', () => node(1).agent.output.includes('a file for its owner only: chmod 600'), 20_000);
     node(1).host.exec(`rm ${node(1).host.dir}/bgp.password`);
     await until('it says so', () => node(1).agent.output.includes('no such file, want a password on one line'), 20_000);
+  });
+
+  it('a configuration that BIRD refuses: it goes on with the one before', async () => {
+    await startRacks();
+    await node(1).agent.stop();
+    const said: string[] = [];
+    const speaker = new Speaker({
+      run: join(node(1).host.dir, 'run'),
+      exec: () => Promise.reject(new Error('BIRD runs: nothing is to be started')),
+      registry: new Registry(),
+      log: (_level, msg) => said.push(msg),
+      changed: () => {},
+    });
+    const plan = { configuration: 'nonsense\n', sessions: [], missing: [], hasRoutes: true };
+    expect(await speaker.ensure(plan)).toEqual([
+      expect.stringMatching(
+        /^BIRD: the configuration is refused, the last right one stays: .*bird\.conf\.next:2:0 syntax error/s,
+      ),
+    ]);
+    expect(said).toEqual([]);
+    expect(shown(1)).toContain('10.244.3.0/24');
+    node(1).agent.start();
+    await node(1).agent.ready();
+    expect(node(1).agent.plan()).toMatchObject({ status: 0, stdout: '' });
   });
 
   it('another speaker on the port', async () => {
