@@ -14,6 +14,7 @@ import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
 import { Reconciler } from './reconcile.ts';
+import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
 
@@ -25,7 +26,9 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const kernel = createKernel(exec);
   const source = new FileSource(config.cluster.file);
   const status = new Status();
-  const reconciler = new Reconciler({ config, source, kernel, status, log });
+  const changed = (): void => reconciler.hostChanged();
+  const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const reconciler = new Reconciler({ config, source, kernel, speaker, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -35,7 +38,7 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
   const pools = () => podCidrSets(reconciler.podCIDRs);
   const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
-  const tasks = [watching, monitor, reconciler, ...sweep];
+  const tasks = [watching, monitor, speaker, reconciler, ...sweep];
   return [...tasks, new HttpServer(config.listen, status, tasks)];
 }
 

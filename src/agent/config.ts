@@ -8,7 +8,8 @@ import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import { modes, type WireGuardKeys } from '../plan/settings.ts';
+import { modes, modesBetweenSites, type WireGuardKeys } from '../plan/settings.ts';
+import { bgpSchema } from './bgp-config.ts';
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
@@ -42,7 +43,7 @@ export const configSchema = z.object(
       )
       .prefault({}),
     mode: oneOf(...modes),
-    betweenSites: z.enum(modes, `one of ${modes.map((m) => `"${m}"`).join(', ')}`).optional(),
+    betweenSites: z.enum(modesBetweenSites, `one of ${modesBetweenSites.map((m) => `"${m}"`).join(', ')}`).optional(),
     sameSubnet: oneOf('tunnel', 'direct'),
     behindRouter: oneOf('refuse', 'gateway'),
     attach: oneOf('ptp', 'bridge'),
@@ -67,6 +68,7 @@ export const configSchema = z.object(
         'an object with port, keepaliveSeconds and presharedKeyFile',
       )
       .prefault({}),
+    bgp: bgpSchema,
     listen: z
       .string(wantListen)
       .refine((text) => parseListen(text) !== undefined, wantListen)

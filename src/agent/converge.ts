@@ -22,6 +22,8 @@ export interface Outlook {
   readonly plan: NodePlan;
   /** What is missing from the kernel or too much in it; none when all is as planned. */
   readonly changes: readonly Change[];
+  /** Something that has to go stays for now, since what takes its place is not there yet. */
+  readonly isWaiting: boolean;
 }
 
 export interface LookOptions {
@@ -38,12 +40,19 @@ export interface LookOptions {
 export async function look({ view, settings, kernel, printed = new Map(), known }: LookOptions): Promise<Outlook> {
   if (known) {
     const plan = planNode(view, settings, known.facts);
-    return { facts: known.facts, plan, changes: diff(known.owned, plan.state) };
+    return { facts: known.facts, plan, ...changesOf(known.owned, plan) };
   }
   const found = await readHost(kernel, { wireguard: modesOf(settings).includes('wireguard') });
   const plan = planNode(view, settings, found.facts);
-  const changes = diff(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan.state);
-  return { facts: found.facts, plan, changes };
+  return { facts: found.facts, plan, ...changesOf(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan) };
+}
+
+/** Nothing of the mode before goes while BGP has yet to bring a route that stands there now: make before break. */
+function changesOf(owned: NamespaceState, plan: NodePlan): Pick<Outlook, 'changes' | 'isWaiting'> {
+  const changes = diff(owned, plan.state);
+  const missing = new Set(plan.bgp?.missing.flatMap((m) => m.prefixes));
+  const isWaiting = owned.routes.some((r) => missing.has(r.prefix));
+  return { changes: isWaiting ? changes.filter((c) => !c.op.startsWith('delete-')) : changes, isWaiting };
 }
 
 /** Makes the host as planned, in the network namespace of this process. Failures are what the kernel refused; the rest is made. */

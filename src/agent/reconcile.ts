@@ -16,6 +16,7 @@ import type { Printed } from './host.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
 import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
@@ -24,6 +25,7 @@ export interface ReconcilerParts {
   readonly config: AgentConfig;
   readonly source: ClusterSource;
   readonly kernel: Kernel;
+  readonly speaker: Speaker;
   readonly status: Status;
   readonly log: Log;
 }
@@ -86,7 +88,7 @@ export class Reconciler implements Task {
       const view = this.#readView();
       const refused = await this.#converge(view);
       this.#report(refused);
-      return refused.length === 0;
+      return refused.length === 0 && status.ready;
     } catch (error) {
       if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
       this.#known = undefined;
@@ -99,7 +101,7 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { config, kernel, status, log } = this.#parts;
+    const { config, kernel, speaker, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
@@ -112,13 +114,16 @@ export class Reconciler implements Task {
     const ms = Math.round(performance.now() - started);
     if (changes.length > 0) log('info', isRepair ? 'repaired' : 'applied', { changes: countOps(changes), ms });
     status.passed(done, view.nodes.length, ms / 1000, isRepair);
-    this.#known = failures.length === 0 ? { facts, owned: plan.state } : undefined;
+    this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
     this.#devices = new Set(plan.devices);
     this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
-    if (failures.length === 0) this.#finish(plan);
-    return failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
+    const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
+    // what BIRD has in the kernel goes only when all else is there
+    if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
+    if (refused.length === 0 && (status.ready || speaker.isSettled)) this.#finish(plan);
+    return refused;
   }
 
   /** The cluster as the source has it; while that is wrong, as it last was right. */
@@ -151,6 +156,7 @@ export class Reconciler implements Task {
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
       ...now,
       ...this.#planProblems,
+      ...this.#parts.speaker.problems,
       ...this.#firewall,
       ...(other
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]

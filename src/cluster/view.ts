@@ -23,6 +23,7 @@ const wantPrefix =
   'a network such as "10.244.1.0/24" or "fd00:244:1::/64", bits after the prefix zero, room for four addresses or more';
 
 const wantKey = 'a WireGuard public key as "culvert keys" prints it: 44 characters of base64';
+const wantAs = 'the number of an autonomous system, from 1 to 4294967295';
 const wantSite = 'a name: letters, digits, "-", "." and "_", at most 63';
 
 const isNodeAddress = (text: string): boolean => {
@@ -59,12 +60,14 @@ const nodeSchema = z.object(
       .string(wantSite)
       .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, wantSite)
       .optional(),
+    as: z.int(wantAs).min(1, wantAs).max(4_294_967_295, wantAs).optional(),
+    routeReflector: z.boolean('true or false').optional(),
   },
   'an object with name, addresses and podCIDRs',
 );
 
 function decodeNode(value: unknown, path: string): ClusterNode {
-  const { name, addresses, podCIDRs, publicKey, site } = check(nodeSchema, value, path);
+  const { name, addresses, podCIDRs, publicKey, site, as, routeReflector } = check(nodeSchema, value, path);
   const mac = macFrom(`vtep\0${name}`);
   return {
     name,
@@ -74,6 +77,8 @@ function decodeNode(value: unknown, path: string): ClusterNode {
     podCIDRs: podCIDRs.map((p) => podCidr(parsePrefix(p)!)),
     ...(publicKey !== undefined && { publicKey }),
     ...(site !== undefined && { site }),
+    ...(as !== undefined && { as }),
+    ...(routeReflector !== undefined && { routeReflector }),
   };
 }
 

@@ -98,6 +98,7 @@ export function failure(
 
 /** Debian's package of each tool. */
 const packages: Readonly<Record<string, string>> = {
+  bird: 'bird2',
   bridge: 'iproute2',
   conntrack: 'conntrack',
   ip: 'iproute2',

@@ -1,16 +1,17 @@
 /** The node agents of a lab: their files, their processes, and how they are. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Machine } from '../kernel/machine.ts';
 import { formatAddress } from '../net/address.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import { ensurePublicKey } from '../store/keys.ts';
-import { labVariable, type Place } from './place.ts';
+import { labVariable, type Place, readIfThere } from './place.ts';
 import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, processOf, waitUntil } from './process.ts';
-import type { Node, Topology } from './topology.ts';
+import { peersOf } from './top-of-rack.ts';
+import type { AgentSettings, Node, Topology } from './topology.ts';
 
 /** Where an agent answers, in its node's own namespace. */
 const listen = { address: '127.0.0.1', port: 9440 };
@@ -46,12 +47,19 @@ export const clusterYaml = (topology: Topology, keys: ReadonlyMap<string, string
     })),
   });
 
-export function agentYaml(node: Node, place: Place): string {
+/** The node's own settings, with the routers on its links that speak BGP. */
+function settingsOf(node: Node, topology: Topology): AgentSettings {
+  const peers = peersOf(node, topology);
+  const own = (node.agent['bgp'] ?? {}) as object;
+  return peers.length === 0 ? node.agent : { ...node.agent, bgp: { peers, ...own } };
+}
+
+export function agentYaml(node: Node, topology: Topology, place: Place): string {
   const { run, state, cniConf, leases } = place.node(node.name);
   return stringify({
     node: node.name,
     cluster: { source: 'file', file: place.clusterYaml },
-    ...node.agent,
+    ...settingsOf(node, topology),
     listen: `${listen.address}:${listen.port}`,
     paths: { run, state, cniConf, leases },
   });
@@ -63,15 +71,6 @@ export function writeIfChanged(file: string, text: string): boolean {
   writeFileSync(`${file}.next`, text);
   renameSync(`${file}.next`, file);
   return true;
-}
-
-export function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 /** The agent's process as its pid file remembers it, if that very process still runs. */
@@ -124,11 +123,17 @@ function isCurrent(agent: ProcessId, place: Place, node: string, executable: str
  * Makes sure that a node's agent runs with these settings and is ready; answers whether it was (re)started. Throws an Error
  * with the end of its log when it ends or is not ready in time.
  */
-export async function ensureAgent(node: Node, place: Place, executable: string, machine: Machine): Promise<boolean> {
+export async function ensureAgent(
+  node: Node,
+  topology: Topology,
+  place: Place,
+  executable: string,
+  machine: Machine,
+): Promise<boolean> {
   const files = place.node(node.name);
   for (const dir of [files.run, files.state, files.cniConf, files.leases, files.attachments])
     mkdirSync(dir, { recursive: true });
-  const isNew = writeIfChanged(files.agentYaml, agentYaml(node, place));
+  const isNew = writeIfChanged(files.agentYaml, agentYaml(node, topology, place));
   const running = agentProcess(place, node.name);
   const keep = running !== undefined && !isNew && isCurrent(running, place, node.name, executable);
   if (!keep) {

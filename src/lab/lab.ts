@@ -7,10 +7,10 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { agentProcess, clusterYaml, ensureAgent, publicKeys, readIfThere, writeIfChanged } from './agents.ts';
+import { agentProcess, clusterYaml, ensureAgent, publicKeys, writeIfChanged } from './agents.ts';
 import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
-import { netnsDir, Place } from './place.ts';
+import { netnsDir, Place, readIfThere } from './place.ts';
 import { Pods } from './pods.ts';
 import {
   commandLineOf,
@@ -22,6 +22,7 @@ import {
   processOf,
 } from './process.ts';
 import { hostName } from './schema.ts';
+import { ensureRouters } from './top-of-rack.ts';
 import { type AgentSettings, decodeTopology, type Topology } from './topology.ts';
 import { wire } from './wiring.ts';
 
@@ -91,9 +92,10 @@ export class Lab {
     await ensureWiring(this.place, wiring, this.#machine);
     progress(`${topology.nodes.length} nodes wired: ${wiring.hosts.length} namespaces, ${wiring.wires.length} links`);
     writeIfChanged(this.place.clusterYaml, clusterYaml(topology, publicKeys(topology, this.place)));
+    for (const router of await ensureRouters(topology, this.place)) progress(`${router}: BIRD started`);
     await Promise.all(
       topology.nodes.map(async (node) => {
-        const isNew = await ensureAgent(node, this.place, executable, this.#machine);
+        const isNew = await ensureAgent(node, topology, this.place, executable, this.#machine);
         progress(`${node.name}: agent ${isNew ? 'started' : 'runs'}, ready`);
         const changed = await this.pods(node.name).ensure(node);
         progress(
@@ -111,7 +113,7 @@ export class Lab {
     const agents = this.#agents();
     const isAgent = (p: ProcessId) => agents.some((a) => a.pid === p.pid);
     const strays = processesOf(this.place.lab).filter(
-      (p) => !isAgent(p) && (isPlugin(p) || isUnknownAgent(p) || !homes.some((netns) => isInNamespace(p, netns))),
+      (p) => !isAgent(p) && (isPlugin(p) || isAgentProcess(p) || !homes.some((netns) => isInNamespace(p, netns))),
     );
     const homeless = agents.filter((a) => !nodes.has(a.node) || !isInNamespace(a, this.place.netns(a.node)));
     await endProcesses([...strays, ...homeless]);
@@ -174,7 +176,9 @@ export class Lab {
   async down(): Promise<Removed> {
     using _lock = this.#lock();
     const hadFiles = existsSync(this.place.dir);
-    const processes = await endProcesses(await this.#processes());
+    // agents first: they would start a BIRD again that ends before them
+    const agents = await endProcesses((await this.#processes()).filter(isAgentProcess));
+    const processes = agents + (await endProcesses(await this.#processes()));
     const hosts = listNamespaces(this.place);
     for (const host of hosts) await removeNamespace(this.place, host, this.#machine);
     rmSync(this.place.dir, { recursive: true, force: true });
@@ -193,8 +197,8 @@ export function abandonedLabs(prefix: string, stateDir: string): string[] {
 
 const readIfDir = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : []);
 
-/** An agent that no pid file knows: `up` was killed between the two. Two agents on one node would fight. */
-const isUnknownAgent = (p: ProcessId): boolean => commandLineOf(p).slice(1, 3).join(' ') === 'agent --config';
+/** An agent, also one that no pid file knows: `up` was killed between the two. Two agents on one node would fight. */
+const isAgentProcess = (p: ProcessId): boolean => commandLineOf(p).slice(1, 3).join(' ') === 'agent --config';
 
 function removeIfEmpty(dir: string): void {
   try {

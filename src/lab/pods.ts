@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { isObject, type JsonObject } from '../decode.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { readIfThere, writeIfChanged } from './agents.ts';
+import { writeIfChanged } from './agents.ts';
 import { ensureNamespace, removeNamespace } from './namespaces.ts';
-import { labVariable, type Place } from './place.ts';
+import { labVariable, type Place, readIfThere } from './place.ts';
 import {
   type Attachment,
   type ConfList,

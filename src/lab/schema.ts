@@ -67,6 +67,9 @@ const pods = z.union(
   want(podCount),
 );
 
+const wantAs = 'the number of an autonomous system, from 1 to 4294967295';
+const autonomousSystem = z.int(wantAs).min(1, wantAs).max(4_294_967_295, wantAs);
+
 const route = object({ to: prefix, via: z.string(want('the address of the next hop')) });
 
 export const topologySchema = object({
@@ -98,10 +101,11 @@ export const topologySchema = object({
         object({
           segments: attached,
           podRoutes: z.boolean(want('true or false')).optional(),
+          as: autonomousSystem.optional(),
           routes: z.array(route, want('a list of {to, via}')).optional(),
         }),
       ),
-      want('a mapping of router name to {segments, podRoutes, routes}'),
+      want('a mapping of router name to {segments, podRoutes, as, routes}'),
     )
     .optional(),
   outside: z

@@ -54,6 +54,8 @@ export interface Router {
   ports: Port[];
   /** Knows the way to every node's podCIDRs: what a network that carries `routed` mode across a router must have. */
   podRoutes: boolean;
+  /** Speaks BGP with the nodes on its segments that are in mode bgp, under this AS number. */
+  as: number | undefined;
   routes: StaticRoute[];
 }
 
@@ -202,12 +204,14 @@ function build(file: TopologyFile): Topology {
       agent: { ...file.agent, ...n.agent },
     }),
   );
-  const isRouted = nodes.some(({ agent }) => agent['mode'] === 'routed' && agent['betweenSites'] === undefined);
+  const uses = (mode: string) =>
+    nodes.some(({ agent }) => agent['mode'] === mode && agent['betweenSites'] === undefined);
   const routers = Object.entries(file.routers ?? {}).map(
     ([name, r], i): Router => ({
       name,
       ports: builder.ports(`routers.${name}.segments`, r.segments, hostNumber.router(i)),
-      podRoutes: r.podRoutes ?? isRouted,
+      podRoutes: r.podRoutes ?? (uses('routed') || (r.as === undefined && uses('bgp'))),
+      as: r.as,
       routes: r.routes ?? [],
     }),
   );

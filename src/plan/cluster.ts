@@ -27,6 +27,10 @@ export interface ClusterNode {
   readonly publicKey?: string;
   /** Where it stands; nodes without one are of one site. */
   readonly site?: string;
+  /** Its autonomous system in mode bgp, where it is not that of all. */
+  readonly as?: number;
+  /** Passes the routes of all nodes on, in mode bgp. */
+  readonly routeReflector?: boolean;
   /** At most one per family. */
   readonly addresses: readonly NodeAddress[];
   /** At least one. */

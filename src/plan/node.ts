@@ -1,6 +1,7 @@
 /** One node's whole share of the network: what its namespace should hold so that its pods and those of all other nodes talk. */
 
 import type { Family } from '../net/address.ts';
+import type { BgpPlan } from './bgp.ts';
 import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
@@ -18,6 +19,8 @@ export interface NodePlan {
   readonly mtuBytes: number;
   /** The interfaces it rests on. */
   readonly devices: readonly string[];
+  /** What BIRD is to do; undefined: there is to be no BIRD of ours. */
+  readonly bgp: BgpPlan | undefined;
 }
 
 /** Forwarding on, for the families that pods use. */
@@ -64,5 +67,5 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = [...underlay.own.values(), ...routes].flatMap((r) => r.dev ?? []);
-  return { state, problems, own, mtuBytes, devices: [...new Set(devices)] };
+  return { state, problems, own, mtuBytes, devices: [...new Set(devices)], bgp: paths.bgp };
 }

@@ -4,6 +4,7 @@
  */
 
 import { type Family, families } from '../net/address.ts';
+import { type BgpPlan, planBgp } from './bgp.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem } from './cluster.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
@@ -37,6 +38,8 @@ export interface Paths {
   /** Nodes' addresses that may see pods' own addresses. */
   readonly unmasked: NodeAddress[];
   mtuBytes: number;
+  /** What BIRD is to do, in mode bgp. */
+  bgp?: BgpPlan;
 }
 
 /** The mode that leads from one node to another. */
@@ -69,6 +72,14 @@ function addRouted(paths: Paths, { own, underlay, settings }: PathContext, node:
     // a node that has routes to our pods can answer them
     paths.unmasked.push(addressOf(node, family)!);
   }
+}
+
+function addBgp(paths: Paths, context: PathContext, nodes: readonly ClusterNode[]): void {
+  const { plan, problems, unmasked, mtuBytes } = planBgp({ ...context, nodes });
+  paths.bgp = plan;
+  paths.problems.push(...problems);
+  paths.unmasked.push(...unmasked);
+  narrow(paths, mtuBytes);
 }
 
 /** What wrapping leaves of the way to a node. */
@@ -132,8 +143,9 @@ export function planPaths(context: PathContext): Paths {
   const used: Overlay[] = [];
   for (const mode of modesOf(settings)) {
     const nodes = others.filter((node) => modeBetween(own, node, settings) === mode);
-    if (mode === 'routed') {
-      for (const node of nodes) addRouted(paths, context, node);
+    if (mode === 'routed' || mode === 'bgp') {
+      if (mode === 'bgp') addBgp(paths, context, nodes);
+      else for (const node of nodes) addRouted(paths, context, node);
       for (const { mtuBytes } of underlay.own.values()) narrow(paths, mtuBytes);
       continue;
     }

@@ -1,11 +1,14 @@
 /** What a person decides about the paths to other nodes. */
 
 /** How pod traffic reaches another node. */
-export const modes = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+export const modes = ['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'] as const;
 export type Mode = (typeof modes)[number];
 
+/** Modes that can be had for some nodes only: BGP's sessions are between all nodes of a site. */
+export const modesBetweenSites = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+
 /** Modes that wrap pods' packets. */
-export type OverlayMode = Exclude<Mode, 'routed'>;
+export type OverlayMode = Exclude<Mode, 'routed' | 'bgp'>;
 
 /** What to do about a node behind a router: nothing (and say so), or hand its packets to the router. */
 export type BehindRouter = 'refuse' | 'gateway';
@@ -30,17 +33,45 @@ export interface WireGuardSettings {
   readonly keys?: WireGuardKeys | undefined;
 }
 
+/** What is taken from a router: nothing, its default route, all it has, or what lies in these prefixes; never a podCIDR as such. */
+export type BgpImport = 'default' | 'all' | 'none' | readonly string[];
+
+/** A BGP router that is no node. */
+export interface BgpPeerSettings {
+  readonly address: string;
+  readonly as: number;
+  readonly passwordFile?: string | undefined;
+  readonly bfd: boolean;
+  /** How many hops away it may be; absent: on a link of ours. */
+  readonly multihop?: number | undefined;
+  /** Only nodes of this site talk to it. */
+  readonly site?: string | undefined;
+  readonly import: BgpImport;
+}
+
+export interface BgpSettings {
+  /** Of every node that has none of its own in the cluster view. */
+  readonly as: number;
+  /** For the sessions between nodes. */
+  readonly passwordFile?: string | undefined;
+  readonly bfd: boolean;
+  /** How long neighbours keep the routes of a speaker that went away without a word; 0: not at all. */
+  readonly gracefulRestartSeconds: number;
+  readonly peers: readonly BgpPeerSettings[];
+}
+
 export interface NodeSettings {
   readonly node: string;
   readonly mode: Mode;
   /** The mode between nodes of different sites; absent: the same as within one. */
-  readonly betweenSites?: Mode | undefined;
+  readonly betweenSites?: Exclude<Mode, 'bgp'> | undefined;
   readonly sameSubnet: 'tunnel' | 'direct';
   readonly behindRouter: BehindRouter;
   readonly mtu: number | 'auto';
   readonly masquerade: boolean;
   readonly vxlan: VxlanSettings;
   readonly wireguard: WireGuardSettings;
+  readonly bgp: BgpSettings;
 }
 
 /** All modes that a node with these settings uses. */

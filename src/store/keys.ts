@@ -1,5 +1,5 @@
 /**
- * WireGuard keys on disk. A private key is made once, lies in a file that only its owner may read, and goes to the kernel by the
+ * Secrets on disk: WireGuard's keys, passwords of BGP sessions. A private key is made once, lies in a file that only its owner may read, and goes to the kernel by the
  * name of that file: it is in no argument, no log and no message.
  */
 
@@ -82,4 +82,15 @@ export function readPresharedMark(file: string): string {
     throw new ConfigError([{ path: file, got: 'no such file', want: 'a preshared key, as "wg genpsk" makes it' }]);
   }
   return markOf(decodeKey(text, file).toString('base64'));
+}
+
+const wantPassword = 'one line of at most 80 characters, without a double quote';
+
+/** The password in a file, for TCP's signatures (RFC 2385; the kernel takes 80 bytes). Throws ConfigError that does not quote it. */
+export function readPassword(file: string): string {
+  const text = readSecret(file)?.replace(/\r?\n$/, '');
+  if (text === undefined) throw new ConfigError([{ path: file, got: 'no such file', want: 'a password on one line' }]);
+  // BIRD's text knows no escapes
+  if (/^[\x20\x21\x23-\x7e]{1,80}$/.test(text)) return text;
+  throw new ConfigError([{ path: file, got: 'something else', want: wantPassword }]);
 }

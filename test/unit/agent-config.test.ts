@@ -37,7 +37,7 @@ describe('the agent configuration', () => {
   });
 
   it.each<[string, unknown, string[]]>([
-    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed"']],
+    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp"']],
     ['betweenSites', { betweenSites: 'bgp' }, ['betweenSites: "bgp": one of "vxlan", "ipip", "wireguard", "routed"']],
     [
       'wireguard',
@@ -47,6 +47,31 @@ describe('the agent configuration', () => {
         'wireguard.keepaliveSeconds: -1: a whole number from 0 to 65535',
         'wireguard.presharedKeyFile: "/a b": a path that begins with "/", without blanks and quotes',
       ],
+    ],
+    [
+      'bgp',
+      {
+        bgp: {
+          as: 0,
+          passwordFile: 'x',
+          gracefulRestartSeconds: 5000,
+          peers: [{ address: '10.0.0.1/8', multihop: 1, import: ['10.0.0.1/8'] }],
+        },
+      },
+      [
+        'bgp.as: 0: the number of an autonomous system, from 1 to 4294967295',
+        'bgp.passwordFile: "x": a path that begins with "/"',
+        'bgp.gracefulRestartSeconds: 5000: a whole number of seconds from 0 to 4095',
+        'bgp.peers[0].address: "10.0.0.1/8": a unicast address such as "192.168.1.1" or "fd00:1::1", without a prefix length',
+        'bgp.peers[0].as: nothing: the number of an autonomous system, from 1 to 4294967295',
+        'bgp.peers[0].multihop: 1: a whole number of hops from 2 to 255',
+        'bgp.peers[0].import[0]: "10.0.0.1/8": a network such as "10.0.0.0/8" or "fd00::/8", bits after the prefix zero',
+      ],
+    ],
+    [
+      'bgp peer named twice',
+      { bgp: { peers: [1, 2].map((as) => ({ address: '10.0.0.1', as })) } },
+      ['bgp.peers: [{"address":"10.0.0.1","as":1},{"address":"10.0.0.1","as":2}]: every address only once'],
     ],
     ['mtu', { mtu: 100 }, ['mtu: 100: "auto" or a whole number from 1280 to 65535']],
     ['mtu as text', { mtu: '1500' }, ['mtu: "1500": "auto" or a whole number from 1280 to 65535']],

@@ -64,6 +64,14 @@ describe('ViewDecoder', () => {
       ],
     ],
     [
+      'an AS and a route reflector',
+      { nodes: [{ ...a, as: 4_294_967_296, routeReflector: 'yes' }] },
+      [
+        'nodes[0].as: 4294967296: the number of an autonomous system, from 1 to 4294967295',
+        'nodes[0].routeReflector: "yes": true or false',
+      ],
+    ],
+    [
       'a duplicate public key',
       {
         nodes: [

@@ -31,6 +31,7 @@ describe('createExec()', () => {
 
   it.each([
     ['wg', 'the program wg is not installed; install wireguard-tools'],
+    ['bird', 'the program bird is not installed; install bird2'],
     ['some-program', 'the program some-program is not installed'],
   ])('says what to install when %s is not there', async (name, message) => {
     vi.stubEnv('PATH', dir);
