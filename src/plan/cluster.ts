@@ -2,6 +2,7 @@
 
 import { type Address, type Family, formatAddress } from '../net/address.ts';
 import { formatPrefix, lastAddress, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
+import type { ClusterTraffic } from './settings.ts';
 
 export interface NodeAddress {
   readonly address: Address;
@@ -35,6 +36,10 @@ export interface ClusterNode {
 
 export interface ClusterView {
   readonly nodes: readonly ClusterNode[];
+  /** How pods' packets travel; absent: each node's own settings say. */
+  readonly traffic?: ClusterTraffic;
+  /** A hash of the text that it was read from. */
+  readonly digest?: string;
 }
 
 export const nodeAddress = (address: Address): NodeAddress => ({ address, text: formatAddress(address) });
@@ -57,6 +62,8 @@ export interface PlanProblem {
   /** The node that cannot be reached, where it is about one. */
   readonly node?: string;
   readonly text: string;
+  /** It is about traffic that is only accepted so far (`alsoAccept`): nothing is lost yet. */
+  readonly alsoAccept?: true;
 }
 
 /** Nothing can be planned: the message says why and what to do. */

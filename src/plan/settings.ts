@@ -30,12 +30,22 @@ export interface WireGuardSettings {
   readonly keys?: WireGuardKeys | undefined;
 }
 
-export interface NodeSettings {
-  readonly node: string;
+/** Which way pods' packets take: what a change of mode changes. */
+export interface Traffic {
   readonly mode: Mode;
   /** The mode between nodes of different sites; absent: the same as within one. */
   readonly betweenSites?: Mode | undefined;
   readonly sameSubnet: 'tunnel' | 'direct';
+}
+
+/** What a cluster decides for all of its nodes. Two traffics at once are a change on its way (change.ts). */
+export interface ClusterTraffic extends Traffic {
+  /** No packet is sent this way, but whoever does is understood. */
+  readonly alsoAccept?: Traffic | undefined;
+}
+
+export interface NodeSettings extends ClusterTraffic {
+  readonly node: string;
   readonly behindRouter: BehindRouter;
   readonly mtu: number | 'auto';
   readonly masquerade: boolean;
@@ -43,7 +53,12 @@ export interface NodeSettings {
   readonly wireguard: WireGuardSettings;
 }
 
-/** All modes that a node with these settings uses. */
-export const modesOf = ({ mode, betweenSites }: Pick<NodeSettings, 'mode' | 'betweenSites'>): Mode[] => [
-  ...new Set([mode, betweenSites ?? mode]),
+/** All modes that a node with these settings uses, those that carry first. */
+export const modesOf = (settings: Pick<ClusterTraffic, 'mode' | 'betweenSites' | 'alsoAccept'>): Mode[] => [
+  ...new Set(
+    [settings, ...(settings.alsoAccept ? [settings.alsoAccept] : [])].flatMap((t) => [
+      t.mode,
+      t.betweenSites ?? t.mode,
+    ]),
+  ),
 ];
