@@ -13,6 +13,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
@@ -25,7 +26,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const kernel = createKernel(exec);
   const source = new FileSource(config.cluster.file);
   const status = new Status();
-  const reconciler = new Reconciler({ config, source, kernel, status, log });
+  const prober = new Prober(exec);
+  const reconciler = new Reconciler({ config, source, kernel, prober, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -35,8 +37,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
   const pools = () => podCidrSets(reconciler.podCIDRs);
   const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
-  const tasks = [watching, monitor, reconciler, ...sweep];
-  return [...tasks, new HttpServer(config.listen, status, tasks)];
+  const tasks = [watching, monitor, reconciler, prober, ...sweep];
+  return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
 }
 
 function untilAborted(signal: AbortSignal, start: () => void): Promise<void> {

@@ -7,17 +7,19 @@ import { createKernel } from '../kernel/kernel.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { asCommand, render } from '../plan/render.ts';
 import { defaultConfigFile, readConfigOption } from './agent.ts';
-import { readConfig } from './config.ts';
+import { readConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
   const notes: string[] = [];
-  const config = withKeys(readConfig(options.config, notes), false);
+  const config = readConfig(options.config, notes);
   const kernel = createKernel(createExec());
   const source = new FileSource(config.cluster.file);
-  const { plan, changes } = await look({ view: source.read(), settings: config, kernel });
+  const view = source.read();
+  const settings = withKeys(withTraffic(config, view), false);
+  const { plan, changes } = await look({ view, settings, kernel });
   const problems = plan.problems.map((p) => p.text);
   for (const note of [...notes, ...source.notes]) machine.warn(note);
   if (options['json']) {

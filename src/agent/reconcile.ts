@@ -7,15 +7,20 @@ import type { ClusterSource } from '../cluster/file.ts';
 import { ConfigError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
+import { sameTraffic, spelled } from '../plan/change.ts';
 import { type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
-import type { AgentConfig } from './config.ts';
+import type { NodePlan } from '../plan/node.ts';
+import type { ClusterTraffic } from '../plan/settings.ts';
+import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
+import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
 import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import type { Prober } from './probe.ts';
 import type { Status } from './status.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
@@ -24,6 +29,7 @@ export interface ReconcilerParts {
   readonly config: AgentConfig;
   readonly source: ClusterSource;
   readonly kernel: Kernel;
+  readonly prober: Prober;
   readonly status: Status;
   readonly log: Log;
 }
@@ -35,6 +41,7 @@ export class Reconciler implements Task {
   readonly #said = new Once();
   readonly #printed: Printed = new Map();
   #view: ClusterView | undefined;
+  #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
   #sourceProblem: string | undefined;
   #planProblems: string[] = [];
   #firewall: string[] = [];
@@ -99,13 +106,14 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { config, kernel, status, log } = this.#parts;
+    const { kernel, prober, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
-    const done = await converge({ view, settings: config, kernel, printed: this.#printed, known });
+    const settings = this.#settings(view);
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -117,7 +125,8 @@ export class Reconciler implements Task {
     this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
-    if (failures.length === 0) this.#finish(plan);
+    prober.aim(plan.probes, view.digest);
+    if (failures.length === 0) this.#finish(plan, settings, view);
     return failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
   }
 
@@ -137,11 +146,23 @@ export class Reconciler implements Task {
     }
   }
 
-  #finish(plan: Parameters<typeof writeNodeFiles>[1]): void {
-    const { config, status, log } = this.#parts;
-    for (const file of writeNodeFiles(config, plan)) log('info', 'wrote', { file });
-    if (!status.ready) log('info', 'ready', { node: config.node, mode: config.mode, mtu: plan.mtuBytes });
-    status.succeeded();
+  /** This node's own configuration with what the cluster says of traffic. */
+  #settings(view: ClusterView): NodeConfig {
+    const { config, log } = this.#parts;
+    const known = this.#settled;
+    if (known && known.traffic === view.traffic) return known.settings;
+    const settings = withKeys(withTraffic(config, view), true);
+    if (known && !sameTraffic(known.settings, settings)) log('info', 'traffic', { ...spelled(settings) });
+    this.#settled = { traffic: view.traffic, settings };
+    return settings;
+  }
+
+  #finish(plan: NodePlan, settings: NodeConfig, view: ClusterView): void {
+    const { status, log } = this.#parts;
+    for (const file of writeNodeFiles(settings, plan)) log('info', 'wrote', { file });
+    if (!status.ready) log('info', 'ready', { node: settings.node, mode: settings.mode, mtu: plan.mtuBytes });
+    const notAccepted = plan.problems.filter((p) => p.alsoAccept).map((p) => p.text);
+    status.succeeded({ node: settings.node, cluster: view.digest, traffic: spelled(settings), notAccepted });
   }
 
   #report(now: readonly string[]): void {
