@@ -4,7 +4,6 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { digestOf } from '../cluster/file.ts';
 import { formatTraffic, type Phase, type Step, sameTraffic, stepsTo } from '../plan/change.ts';
 import type { ClusterNode, ClusterView } from '../plan/cluster.ts';
 import { type ClusterTraffic, modesOf, type Traffic } from '../plan/settings.ts';
@@ -15,7 +14,7 @@ export type Answer = NodeStatus | string;
 
 export interface ChangeParts {
   /** The cluster file as it is now. */
-  read(): { text: string; view: ClusterView };
+  read(): ClusterView;
   /** Writes this traffic into the file and takes it to the nodes. */
   write(traffic: ClusterTraffic): Promise<void>;
   ask(node: ClusterNode): Promise<Answer>;
@@ -66,7 +65,7 @@ export function lackOf(answer: Answer, digest: string, phase: Phase, probe: bool
 
 /** The traffic of a cluster: as its file says, else as all of its nodes agree. Throws ChangeError. */
 export async function currentTraffic({ read, ask }: Pick<ChangeParts, 'read' | 'ask'>): Promise<ClusterTraffic> {
-  const { view } = read();
+  const view = read();
   if (view.traffic) return view.traffic;
   const answers = await askAll(view.nodes, ask);
   const silent = answers.flatMap((a, i) => (typeof a === 'string' ? [`${view.nodes[i]!.name} ${a}`] : []));
@@ -96,11 +95,11 @@ async function confirm(step: Step, back: boolean, parts: ChangeParts): Promise<s
   const end = performance.now() + parts.timeoutMs;
   const confirmed = new Map<string, string>();
   for (;;) {
-    const { text, view } = parts.read();
+    const view = parts.read();
     if (!view.traffic || !sameTraffic(view.traffic, step.traffic)) {
       throw new ChangeError('somebody else has changed the traffic of the cluster file; look with "culvert mode show"');
     }
-    const digest = digestOf(text);
+    const digest = view.digest!;
     const open = view.nodes.filter((n) => confirmed.get(n.name) !== digest);
     const answers = await askAll(open, parts.ask);
     const lacks: string[] = [];
@@ -132,7 +131,7 @@ async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts) {
   for (const step of steps) {
     if (step.phase === 'done' && steps.length > 1) await sleep(parts.settleMs);
     parts.say(headings[step.phase](step.traffic));
-    const { traffic } = parts.read().view;
+    const { traffic } = parts.read();
     if (!traffic || !sameTraffic(traffic, step.traffic)) await parts.write(step.traffic);
     const lacks = await confirm(step, back, parts);
     if (lacks.length > 0) return { step, lacks };
@@ -167,7 +166,7 @@ function wayBack(failed: Step, target: Traffic): { steps: Step[]; old: Traffic }
  */
 export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<boolean> {
   const current = await currentTraffic(parts);
-  checkKeys(target, parts.read().view);
+  checkKeys(target, parts.read());
   const steps = stepsTo(target, current);
   if (!steps) {
     const [from, to] = [formatTraffic(current), formatTraffic(current.alsoAccept!)];

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { parseArgs, promisify } from 'node:util';
 import { replaceFile, withTrafficText } from '../cluster/edit.ts';
-import { digestOf, FileSource } from '../cluster/file.ts';
+import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
 import type { ClusterNode } from '../plan/cluster.ts';
@@ -93,11 +93,10 @@ function place({ config, file, port }: Options): { file: string; port: number } 
 function partsOf(given: Options): ChangeParts {
   const { file, port } = place(given);
   const source = new FileSource(file);
-  const read = () => ({ view: source.read(), text: readFileSync(file, 'utf8') });
   return {
-    read,
+    read: () => source.read(),
     async write(traffic: ClusterTraffic) {
-      replaceFile(file, withTrafficText(read().text, traffic, file));
+      replaceFile(file, withTrafficText(readFileSync(file, 'utf8'), traffic, file));
       if (given.publish !== undefined) {
         await promisify(execFile)('sh', ['-c', given.publish], { env: { ...process.env, CULVERT_CLUSTER_FILE: file } });
       }
@@ -151,8 +150,8 @@ function lineOf(answer: Answer, digest: string): string {
 
 async function show(given: Options): Promise<number> {
   const { read, ask, say } = partsOf(given);
-  const { text, view } = read();
-  const digest = digestOf(text);
+  const view = read();
+  const digest = view.digest!;
   const answers = await askAll(view.nodes, ask);
   const isFine = answers.every((a) => typeof a !== 'string' && a.cluster === digest);
   if (given.json) {
