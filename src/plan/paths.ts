@@ -196,8 +196,9 @@ function addMode(mode: Mode, all: readonly Share[], context: PathContext, parts:
 /** All paths, with the devices that they go through. `ground` comes first of the parts. */
 export function planPaths(context: PathContext): Paths {
   const { underlay, settings, facts } = context;
-  const carrying = shareOf(settings, true);
-  const accepted = settings.alsoAccept && shareOf(settings.alsoAccept, false);
+  const { alsoAccept, ...current } = settings;
+  const carrying = shareOf(current, true);
+  const accepted = alsoAccept && shareOf(alsoAccept, false);
   const shares = [carrying, ...(accepted ? [accepted] : [])];
   const parts: Partial<NamespaceState>[] = [];
   const used = modesOf(settings).flatMap((mode) => addMode(mode, shares, context, parts) ?? []);
