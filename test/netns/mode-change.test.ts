@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Fabric, read, until } from '../support/agents.ts';
+import { Fabric, patience, read, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import { type Flow, pings, tcpStream } from '../support/flow.ts';
 import { binDir } from '../support/netns.ts';
@@ -44,7 +44,7 @@ class ModeRun {
   readonly ended: Promise<number | null>;
 
   constructor(args: readonly string[], timeoutSeconds = 20) {
-    const more = args[0] === 'set' ? ['--timeout', String(timeoutSeconds)] : [];
+    const more = args[0] === 'set' ? ['--timeout', String(Math.ceil(timeoutSeconds * patience))] : [];
     const argv = [join(binDir, 'culvert'), 'mode', ...args, '--file', fabric.clusterFile, ...more];
     this.process = spawn('nsenter', [`--net=${fabric.router.netns}`, '--', ...argv]);
     for (const stream of [this.process.stdout!, this.process.stderr!]) {
@@ -159,12 +159,13 @@ describe('an agent killed in a step', () => {
     await set(vxlan);
     const flows = allPings(1000);
     const run = new ModeRun(['set', ...routed.args], 4);
-    await run.reaches('done:');
+    const isSwitched = () => /switch:[^]*3 of 3/.test(run.output);
+    await until(() => `all switched in ${run.output}`, isSwitched, 30_000);
     await node(2).agent.stop('SIGKILL');
-    const status = await run.ended;
+    expect(await run.ended, run.output).toBe(1);
+    expect(run.output).toContain('every node carries routed');
     node(2).agent.start();
     await node(2).agent.ready();
-    if (status !== 0) expect(run.output).toContain('every node carries routed');
     await set(routed);
     await expectNoneLost(flows, 1000);
   });
@@ -172,11 +173,11 @@ describe('an agent killed in a step', () => {
 
 describe('a command killed in a step', () => {
   it.each([
-    ['accept', routed],
-    ['accept', vxlan],
-    ['switch', routed],
-    ['switch', vxlan],
-  ] as const)('%s: the next one ends at $1.name', { timeout: 90_000 }, async (phase, target) => {
+    { phase: 'accept', target: routed },
+    { phase: 'accept', target: vxlan },
+    { phase: 'switch', target: routed },
+    { phase: 'switch', target: vxlan },
+  ])('$phase: the next one goes to $target.name', { timeout: 90_000 }, async ({ phase, target }) => {
     await set(vxlan);
     const flows = allPings(1000);
     const run = new ModeRun(['set', ...routed.args]);
