@@ -159,7 +159,7 @@ describe('an agent killed in a step', () => {
     await set(vxlan);
     const flows = allPings(1000);
     const run = new ModeRun(['set', ...routed.args], 4);
-    const isSwitched = () => /switch:[^]*3 of 3/.test(run.output);
+    const isSwitched = () => /switch:[\s\S]*3 of 3/.test(run.output);
     await until(() => `all switched in ${run.output}`, isSwitched, 30_000);
     await node(2).agent.stop('SIGKILL');
     expect(await run.ended, run.output).toBe(1);
