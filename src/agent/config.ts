@@ -8,8 +8,8 @@ import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import type { ClusterView } from '../plan/cluster.ts';
-import { type ClusterTraffic, modes, type WireGuardKeys } from '../plan/settings.ts';
+import { type ClusterTraffic, type ClusterView, modes } from '../plan/cluster.ts';
+import type { WireGuardKeys } from '../plan/settings.ts';
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';

@@ -5,8 +5,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatTraffic, type Phase, type Step, sameTraffic, stepsTo } from '../plan/change.ts';
-import type { ClusterNode, ClusterView } from '../plan/cluster.ts';
-import { type ClusterTraffic, modesOf, type Traffic } from '../plan/settings.ts';
+import type { ClusterNode, ClusterTraffic, ClusterView, Traffic } from '../plan/cluster.ts';
+import { modesOf } from '../plan/settings.ts';
 import type { NodeStatus } from './status.ts';
 
 /** What a node says, or why it says nothing. */

@@ -3,7 +3,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type JudgedLease, leaseStates } from '../ipam/judge.ts';
 import type { Family } from '../net/address.ts';
-import type { ClusterTraffic } from '../plan/settings.ts';
+import type { ClusterTraffic } from '../plan/cluster.ts';
 import type { Outlook } from './converge.ts';
 
 /** What the host was last made as. */

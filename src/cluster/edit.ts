@@ -14,7 +14,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { isMap, isScalar, parseDocument } from 'yaml';
 import { ConfigError } from '../errors.ts';
-import type { ClusterTraffic } from '../plan/settings.ts';
+import type { ClusterTraffic } from '../plan/cluster.ts';
 import { parseYaml } from './document.ts';
 import { ViewDecoder } from './view.ts';
 

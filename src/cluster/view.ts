@@ -9,13 +9,14 @@ import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 import {
   addressOf,
   type ClusterNode,
+  type ClusterTraffic,
   type ClusterView,
+  modes,
   nodeAddress,
   type PodCidr,
   podCidr,
   podCidrsOf,
 } from '../plan/cluster.ts';
-import { type ClusterTraffic, modes } from '../plan/settings.ts';
 import { check, unknownKeys } from './document.ts';
 
 const wantName = 'a node name: letters, digits, "-", "." and "_", at most 253';

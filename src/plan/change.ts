@@ -10,7 +10,7 @@
  * So the cluster's own words say how far a change is; it can be finished or taken back from anywhere, by anybody.
  */
 
-import type { ClusterTraffic, Traffic } from './settings.ts';
+import type { ClusterTraffic, Traffic } from './cluster.ts';
 
 /** What the nodes do in a step. */
 export type Phase = 'accept' | 'switch' | 'done';

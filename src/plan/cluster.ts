@@ -2,7 +2,6 @@
 
 import { type Address, type Family, formatAddress } from '../net/address.ts';
 import { formatPrefix, lastAddress, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
-import type { ClusterTraffic } from './settings.ts';
 
 export interface NodeAddress {
   readonly address: Address;
@@ -32,6 +31,24 @@ export interface ClusterNode {
   readonly addresses: readonly NodeAddress[];
   /** At least one. */
   readonly podCIDRs: readonly PodCidr[];
+}
+
+/** How pod traffic reaches another node. */
+export const modes = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+export type Mode = (typeof modes)[number];
+
+/** Which way pods' packets take: what a change of mode changes. */
+export interface Traffic {
+  readonly mode: Mode;
+  /** The mode between nodes of different sites; absent: the same as within one. */
+  readonly betweenSites?: Mode | undefined;
+  readonly sameSubnet: 'tunnel' | 'direct';
+}
+
+/** What a cluster decides for all of its nodes. Two traffics at once are a change on its way (change.ts). */
+export interface ClusterTraffic extends Traffic {
+  /** No packet is sent this way, but whoever does is understood. */
+  readonly alsoAccept?: Traffic | undefined;
 }
 
 export interface ClusterView {

@@ -4,12 +4,21 @@
  */
 
 import { type Family, families } from '../net/address.ts';
-import { addressOf, type ClusterNode, type NodeAddress, PlanError, type PlanProblem, podCidrsOf } from './cluster.ts';
+import {
+  addressOf,
+  type ClusterNode,
+  type Mode,
+  type NodeAddress,
+  PlanError,
+  type PlanProblem,
+  podCidrsOf,
+  type Traffic,
+} from './cluster.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
 import { type Overlay, type OverlayContext, podFamiliesOf, type Wrap } from './overlay.ts';
 import { planRoutes, routedWay, sharedLink } from './routed.ts';
-import { type Mode, modesOf, type NodeSettings, type OverlayMode, type Traffic } from './settings.ts';
+import { modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
 import type { HostFacts, Underlay, Way } from './underlay.ts';
 import { planVxlan } from './vxlan.ts';
 import { planWireguard } from './wireguard.ts';

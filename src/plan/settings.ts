@@ -1,8 +1,6 @@
 /** What a person decides about the paths to other nodes. */
 
-/** How pod traffic reaches another node. */
-export const modes = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
-export type Mode = (typeof modes)[number];
+import type { ClusterTraffic, Mode } from './cluster.ts';
 
 /** Modes that wrap pods' packets. */
 export type OverlayMode = Exclude<Mode, 'routed'>;
@@ -28,20 +26,6 @@ export interface WireGuardSettings {
   readonly keepaliveSeconds: number;
   /** None before they were made. */
   readonly keys?: WireGuardKeys | undefined;
-}
-
-/** Which way pods' packets take: what a change of mode changes. */
-export interface Traffic {
-  readonly mode: Mode;
-  /** The mode between nodes of different sites; absent: the same as within one. */
-  readonly betweenSites?: Mode | undefined;
-  readonly sameSubnet: 'tunnel' | 'direct';
-}
-
-/** What a cluster decides for all of its nodes. Two traffics at once are a change on its way (change.ts). */
-export interface ClusterTraffic extends Traffic {
-  /** No packet is sent this way, but whoever does is understood. */
-  readonly alsoAccept?: Traffic | undefined;
 }
 
 export interface NodeSettings extends ClusterTraffic {

@@ -8,10 +8,11 @@ import { replaceFile, withTrafficText } from '../../src/cluster/edit.ts';
 import { NodeList } from '../../src/cluster/node-list.ts';
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import { formatTraffic, type Phase, spelled, stepsTo } from '../../src/plan/change.ts';
+import type { ClusterTraffic, Mode, Traffic } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { planNode } from '../../src/plan/node.ts';
 import { asCommand, render } from '../../src/plan/render.ts';
-import type { ClusterTraffic, Mode, NodeSettings, Traffic } from '../../src/plan/settings.ts';
+import type { NodeSettings } from '../../src/plan/settings.ts';
 import { host, keyOf, settings, viewOf } from '../support/cluster.ts';
 
 const of = (mode: Mode, more: Partial<Traffic> = {}): Traffic => ({ mode, sameSubnet: 'tunnel', ...more });
