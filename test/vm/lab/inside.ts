@@ -62,7 +62,7 @@ function script({ layer, files, names }: InsideRun): string {
   const only = names ? `-t ${quoted(pattern(names))}` : '';
   return [
     'mkdir -p /work && cd /work',
-    'for part in /project/*; do ln -s "$part" .; done',
+    'for part in /project/*; do case $part in */dist) ln -s "$part" . ;; *) cp -r "$part" . ;; esac; done',
     'ln -s /modules/node_modules .',
     `export CULVERT_TALLY=/run/tally CULVERT_LAYER=${quoted(process.env['CULVERT_LAYER'] ?? 'in a VM')} CI=1`,
     // the native loader: no bundle of the configuration is written beside it
