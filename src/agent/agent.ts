@@ -13,6 +13,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
@@ -28,7 +29,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
-  const reconciler = new Reconciler({ config, source, kernel, speaker, status, log });
+  const prober = new Prober(exec);
+  const reconciler = new Reconciler({ config, source, kernel, speaker, prober, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -38,8 +40,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
   const pools = () => podCidrSets(reconciler.podCIDRs);
   const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
-  const tasks = [watching, monitor, speaker, reconciler, ...sweep];
-  return [...tasks, new HttpServer(config.listen, status, tasks)];
+  const tasks = [watching, monitor, speaker, reconciler, prober, ...sweep];
+  return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
 }
 
 function untilAborted(signal: AbortSignal, start: () => void): Promise<void> {

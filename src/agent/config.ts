@@ -8,7 +8,8 @@ import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import { modes, modesBetweenSites, type WireGuardKeys } from '../plan/settings.ts';
+import { type ClusterTraffic, type ClusterView, modes, modesBetweenSites } from '../plan/cluster.ts';
+import type { WireGuardKeys } from '../plan/settings.ts';
 import { bgpSchema } from './bgp-config.ts';
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
@@ -108,6 +109,13 @@ export type AgentConfig = Omit<ConfigFile, 'node' | 'wireguard'> & {
   /** With the node's keys once they were looked for (keys.ts). */
   wireguard: ConfigFile['wireguard'] & { keys?: WireGuardKeys };
 };
+
+/** The configuration with what the cluster says for all nodes. */
+export type NodeConfig = AgentConfig & Pick<ClusterTraffic, 'alsoAccept'>;
+
+/** What the cluster says of traffic goes above what the node's own file does. */
+export const withTraffic = (config: AgentConfig, { traffic }: ClusterView): NodeConfig =>
+  traffic ? { ...config, betweenSites: undefined, ...traffic } : config;
 
 /** A document as configuration; throws ConfigError. `notes` takes remarks on unknown keys. */
 export function decodeConfig(value: unknown, notes: string[] = []): AgentConfig {

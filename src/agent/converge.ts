@@ -51,7 +51,7 @@ export async function look({ view, settings, kernel, printed = new Map(), known 
 function changesOf(owned: NamespaceState, plan: NodePlan): Pick<Outlook, 'changes' | 'isWaiting'> {
   const changes = diff(owned, plan.state);
   const missing = new Set(plan.bgp?.missing.flatMap((m) => m.prefixes));
-  const isWaiting = owned.routes.some((r) => missing.has(r.prefix));
+  const isWaiting = changes.some((c) => c.op === 'delete-route' && missing.has(c.route.prefix));
   return { changes: isWaiting ? changes.filter((c) => !c.op.startsWith('delete-')) : changes, isWaiting };
 }
 

@@ -1,8 +1,9 @@
-/** /healthz (the process answers), /readyz (the host was made as planned once; what is wrong now), /metrics (Prometheus). */
+/** /healthz (the process answers), /readyz (the host was made as planned once; what is wrong now), /status (what it was made as), /metrics (Prometheus). */
 
 import { createServer, type ServerResponse } from 'node:http';
 import { parseListen } from './config.ts';
-import type { Status } from './status.ts';
+import type { Prober } from './probe.ts';
+import type { NodeStatus, Status } from './status.ts';
 import type { Task } from './task.ts';
 
 function send(response: ServerResponse, code: number, type: string, body: string): void {
@@ -10,18 +11,21 @@ function send(response: ServerResponse, code: number, type: string, body: string
   response.end(body);
 }
 
+export interface HttpParts {
+  readonly listen: string;
+  readonly status: Status;
+  readonly prober: Prober;
+  /** Those whose readiness counts. */
+  readonly tasks: readonly Task[];
+}
+
 export class HttpServer implements Task {
   readonly name = 'http';
-  readonly #listen: string;
-  readonly #status: Status;
-  readonly #tasks: readonly Task[];
+  readonly #parts: HttpParts;
   #listening = false;
 
-  /** `tasks` are those whose readiness counts. */
-  constructor(listen: string, status: Status, tasks: readonly Task[]) {
-    this.#listen = listen;
-    this.#status = status;
-    this.#tasks = tasks;
+  constructor(parts: HttpParts) {
+    this.#parts = parts;
   }
 
   notReady(): string | undefined {
@@ -31,8 +35,8 @@ export class HttpServer implements Task {
   async run(signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const server = createServer((request, response) => void this.#answer(request.url ?? '/', response));
-    server.on('error', (error) => reject(new Error(`listen: cannot serve on ${this.#listen}: ${error.message}`)));
-    server.listen(parseListen(this.#listen), () => {
+    server.on('error', (error) => reject(new Error(`listen: cannot serve on ${this.#parts.listen}: ${error.message}`)));
+    server.listen(parseListen(this.#parts.listen), () => {
       this.#listening = true;
     });
     signal.addEventListener('abort', () => {
@@ -43,18 +47,25 @@ export class HttpServer implements Task {
   }
 
   async #answer(url: string, response: ServerResponse): Promise<void> {
+    const { status, prober, tasks } = this.#parts;
     switch (new URL(url, 'http://agent').pathname) {
       case '/healthz':
         return send(response, 200, 'text/plain', 'ok\n');
       case '/readyz': {
-        const reasons = this.#tasks.flatMap((t) => t.notReady() ?? []);
-        const body = { ready: reasons.length === 0, reasons, problems: this.#status.problems };
+        const reasons = tasks.flatMap((t) => t.notReady() ?? []);
+        const body = { ready: reasons.length === 0, reasons, problems: status.problems };
         return send(response, body.ready ? 200 : 503, 'application/json', `${JSON.stringify(body)}\n`);
       }
+      case '/status': {
+        const { applied, problems } = status;
+        if (!applied) return send(response, 503, 'application/json', `${JSON.stringify({ problems })}\n`);
+        const body: NodeStatus = { ...applied, unanswered: [...applied.unanswered, ...prober.unanswered], problems };
+        return send(response, 200, 'application/json', `${JSON.stringify(body)}\n`);
+      }
       case '/metrics':
-        return send(response, 200, this.#status.registry.contentType, await this.#status.registry.metrics());
+        return send(response, 200, status.registry.contentType, await status.registry.metrics());
       default:
-        return send(response, 404, 'text/plain', 'known are /healthz, /readyz and /metrics\n');
+        return send(response, 404, 'text/plain', 'known are /healthz, /readyz, /status and /metrics\n');
     }
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ConfigError } from '../errors.ts';
 import { modesOf, type WireGuardKeys } from '../plan/settings.ts';
 import { ensurePublicKey, readPresharedMark, readPublicKey } from '../store/keys.ts';
-import type { AgentConfig } from './config.ts';
+import type { AgentConfig, NodeConfig } from './config.ts';
 
 export const privateKeyFile = (config: AgentConfig): string => join(config.paths.state, 'wireguard.key');
 
@@ -25,7 +25,7 @@ function checkName(file: string): void {
  * The configuration with the node's keys, where its modes need any. `make`: make the private key when there is none, else leave
  * the keys out. Throws ConfigError when a key file is not as it should be.
  */
-export function withKeys(config: AgentConfig, make: boolean): AgentConfig {
+export function withKeys<T extends NodeConfig>(config: T, make: boolean): T {
   if (!modesOf(config).includes('wireguard')) return config;
   const file = privateKeyFile(config);
   checkName(file);

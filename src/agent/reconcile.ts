@@ -7,15 +7,19 @@ import type { ClusterSource } from '../cluster/file.ts';
 import { ConfigError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
-import { type ClusterView, PlanError } from '../plan/cluster.ts';
+import { sameTraffic, spelled } from '../plan/change.ts';
+import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
-import type { AgentConfig } from './config.ts';
+import type { NodePlan } from '../plan/node.ts';
+import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
+import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
 import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
 import type { Task } from './task.ts';
@@ -26,6 +30,7 @@ export interface ReconcilerParts {
   readonly source: ClusterSource;
   readonly kernel: Kernel;
   readonly speaker: Speaker;
+  readonly prober: Prober;
   readonly status: Status;
   readonly log: Log;
 }
@@ -37,6 +42,7 @@ export class Reconciler implements Task {
   readonly #said = new Once();
   readonly #printed: Printed = new Map();
   #view: ClusterView | undefined;
+  #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
   #sourceProblem: string | undefined;
   #planProblems: string[] = [];
   #firewall: string[] = [];
@@ -101,13 +107,14 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { config, kernel, speaker, status, log } = this.#parts;
+    const { kernel, speaker, prober, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
-    const done = await converge({ view, settings: config, kernel, printed: this.#printed, known });
+    const settings = this.#settings(view);
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -119,10 +126,11 @@ export class Reconciler implements Task {
     this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
+    prober.aim(plan.probes, view.digest);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
-    if (refused.length === 0 && (status.ready || speaker.isSettled)) this.#finish(plan);
+    if (refused.length === 0 && (status.ready || speaker.isSettled)) this.#finish(plan, settings, view);
     return refused;
   }
 
@@ -142,11 +150,32 @@ export class Reconciler implements Task {
     }
   }
 
-  #finish(plan: Parameters<typeof writeNodeFiles>[1]): void {
-    const { config, status, log } = this.#parts;
-    for (const file of writeNodeFiles(config, plan)) log('info', 'wrote', { file });
-    if (!status.ready) log('info', 'ready', { node: config.node, mode: config.mode, mtu: plan.mtuBytes });
-    status.succeeded();
+  /** This node's own configuration with what the cluster says of traffic. */
+  #settings(view: ClusterView): NodeConfig {
+    const { config, log } = this.#parts;
+    const known = this.#settled;
+    if (known && known.traffic === view.traffic) return known.settings;
+    const settings = withKeys(withTraffic(config, view), true);
+    if (known && !sameTraffic(known.settings, settings)) log('info', 'traffic', { ...spelled(settings) });
+    this.#settled = { traffic: view.traffic, settings };
+    return settings;
+  }
+
+  #finish(plan: NodePlan, settings: NodeConfig, view: ClusterView): void {
+    const { status, log } = this.#parts;
+    for (const file of writeNodeFiles(settings, plan)) log('info', 'wrote', { file });
+    if (!status.ready) log('info', 'ready', { node: settings.node, mode: settings.mode, mtu: plan.mtuBytes });
+    const notAccepted = plan.problems.filter((p) => p.alsoAccept).map((p) => p.text);
+    // the prober asks for what is led another way already; of BGP that is what BIRD has brought
+    const awaited = settings.alsoAccept?.mode === 'bgp' ? (plan.bgp?.missing ?? []) : [];
+    const unanswered = awaited.flatMap(({ node, prefixes }) => prefixes.map((p) => `${node} at ${p} (no BGP route)`));
+    status.succeeded({
+      node: settings.node,
+      cluster: view.digest,
+      traffic: spelled(settings),
+      notAccepted,
+      unanswered,
+    });
   }
 
   #report(now: readonly string[]): void {

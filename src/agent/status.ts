@@ -3,12 +3,31 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type JudgedLease, leaseStates } from '../ipam/judge.ts';
 import type { Family } from '../net/address.ts';
+import type { ClusterTraffic } from '../plan/cluster.ts';
 import type { Outlook } from './converge.ts';
+
+/** What the host was last made as. */
+export interface Applied {
+  readonly node: string;
+  /** The digest of the cluster that was read. */
+  readonly cluster: string | undefined;
+  readonly traffic: ClusterTraffic;
+  /** What of `alsoAccept` cannot be had. */
+  readonly notAccepted: readonly string[];
+  /** What of the way that is only accepted is not there yet: "node2 at 10.244.2.0". */
+  readonly unanswered: readonly string[];
+}
+
+/** What /status answers. */
+export interface NodeStatus extends Applied {
+  readonly problems: readonly string[];
+}
 
 export class Status {
   readonly registry = new Registry();
   /** The first pass that went through has been. */
   ready = false;
+  applied: Applied | undefined;
   /** All that is wrong at present, in words. */
   problems: readonly string[] = ['no pass has been made yet'];
 
@@ -96,8 +115,9 @@ export class Status {
     this.#duration.observe(seconds);
   }
 
-  succeeded(): void {
+  succeeded(applied: Applied): void {
     this.ready = true;
+    this.applied = applied;
     this.#success.setToCurrentTime();
   }
 

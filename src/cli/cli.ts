@@ -2,6 +2,7 @@
 
 import { agent } from '../agent/agent.ts';
 import { keysCommand } from '../agent/keys-command.ts';
+import { modeCommand } from '../agent/mode-command.ts';
 import { planCommand } from '../agent/plan-command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
@@ -11,7 +12,16 @@ import { pluginsCommand } from './plugins.ts';
 import { validate } from './validate.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [agent, planCommand, keysCommand, ipam, lab, pluginsCommand, validate];
+const commands: readonly Command[] = [
+  agent,
+  planCommand,
+  modeCommand,
+  keysCommand,
+  ipam,
+  lab,
+  pluginsCommand,
+  validate,
+];
 
 function overview(): string {
   const width = Math.max(...commands.map((c) => c.name.length), 0);

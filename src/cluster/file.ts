@@ -1,5 +1,6 @@
 /** The cluster view from a file: YAML that people or a configuration tool write, watched for changes. No datastore at all. */
 
+import { createHash } from 'node:crypto';
 import { type FSWatcher, readFileSync, realpathSync, type Stats, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../errors.ts';
@@ -19,6 +20,9 @@ export interface ClusterSource {
 
 /** What tells one version of a file from the next, also when it is replaced by rename or a symbolic link is turned. */
 const versionOf = (s: Stats): string => `${s.dev}:${s.ino}:${s.size}:${s.mtimeMs}:${s.ctimeMs}`;
+
+/** By this nodes tell each other which text they have read. */
+export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
 export class FileSource implements ClusterSource {
   readonly #file: string;
@@ -50,9 +54,10 @@ export class FileSource implements ClusterSource {
   #load(): { view: ClusterView } | { error: ConfigError } {
     const notes: string[] = [];
     try {
-      const view = this.#decoder.decode(this.#list.parse(readFileSync(this.#file, 'utf8'), this.#file), notes);
+      const text = readFileSync(this.#file, 'utf8');
+      const view = this.#decoder.decode(this.#list.parse(text, this.#file), notes);
       this.notes = notes;
-      return { view };
+      return { view: { ...view, digest: digestOf(text) } };
     } catch (error) {
       if (error instanceof ConfigError) return { error };
       const code = (error as NodeJS.ErrnoException).code;

@@ -4,6 +4,7 @@
  * leaves no doubt that an entry begins; any other file is parsed whole. Entries of the usual shape need no YAML parser either.
  */
 
+import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseYaml } from './document.ts';
 
@@ -20,11 +21,21 @@ const tame = (() => {
 })();
 const comment = /^ *(?:#.*)?$/;
 
-/** The entries of a document that is nothing but `nodes:` and a block sequence, or undefined. */
+/** The keys of a document before its `nodes:`, when each is one line of its own; undefined when they are anything else. */
+export function headOf(text: string): string | undefined {
+  const lines = text.split('\n');
+  const head = lines.slice(0, lines.findIndex(isNodes));
+  const isPlain = head.every((line) => comment.test(line) || (/^[a-zA-Z]+: /.test(line) && tame.test(line)));
+  return isPlain ? head.join('\n') : undefined;
+}
+
+const isNodes = (line: string): boolean => /^nodes: *(?:#.*)?$/.test(line);
+
+/** The entries of a document whose last key is `nodes:` with a block sequence, or undefined. */
 export function entriesOf(text: string): string[] | undefined {
   const lines = text.split('\n');
-  const start = lines.findIndex((line) => !comment.test(line));
-  if (!/^nodes: *(?:#.*)?$/.test(lines[start] ?? '')) return undefined;
+  const start = lines.findIndex(isNodes);
+  if (start < 0 || headOf(text) === undefined) return undefined;
   const entries: string[] = [];
   let dash: string | undefined;
   for (const line of lines.slice(start + 1)) {
@@ -90,7 +101,8 @@ export class NodeList {
     try {
       const next = new Map(entries.map((e) => [e, this.#known.get(e) ?? parseEntry(e)]));
       this.#known = next;
-      return { nodes: entries.map((e) => next.get(e)) };
+      const head = parseYaml(headOf(text)!, name);
+      return { ...(isObject(head) && head), nodes: entries.map((e) => next.get(e)) };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       return parseYaml(text, name); // for the places of its errors

@@ -1,4 +1,4 @@
-/** A document's `nodes` → the cluster view. All or nothing: every wrong field and every clash between nodes is named. */
+/** A document's `nodes` and `traffic` → the cluster view. All or nothing: every wrong field and every clash between nodes is named. */
 
 import { z } from 'zod';
 import { isObject, show } from '../decode.ts';
@@ -9,7 +9,10 @@ import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 import {
   addressOf,
   type ClusterNode,
+  type ClusterTraffic,
   type ClusterView,
+  modes,
+  modesBetweenSites,
   nodeAddress,
   type PodCidr,
   podCidr,
@@ -65,6 +68,36 @@ const nodeSchema = z.object(
   },
   'an object with name, addresses and podCIDRs',
 );
+
+const wantOne = (values: readonly string[]): string => `one of ${values.map((v) => `"${v}"`).join(', ')}`;
+const wantMode = wantOne(modes);
+const wantBetween = wantOne(modesBetweenSites);
+const traffic = {
+  mode: z.enum(modes, wantMode),
+  betweenSites: z.enum(modesBetweenSites, wantBetween).optional(),
+  sameSubnet: z.enum(['tunnel', 'direct'], '"tunnel" or "direct"').default('tunnel'),
+};
+const wantTraffic = 'an object with mode, betweenSites and sameSubnet';
+const trafficSchema = z.object(
+  { ...traffic, alsoAccept: z.object(traffic, wantTraffic).optional() },
+  `${wantTraffic}, and alsoAccept during a change`,
+);
+
+/** A document's `traffic`, if it has one; what is wrong with it is added to `problems`. */
+function decodeTraffic(value: unknown, problems: Problem[], notes: string[]): ClusterTraffic | undefined {
+  if (value === undefined) return undefined;
+  try {
+    const traffic = check(trafficSchema, value, 'traffic');
+    notes.push(...unknownKeys(trafficSchema, value, 'traffic'));
+    return traffic;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+    return undefined;
+  }
+}
+
+const knownKeys = ['traffic', 'nodes'];
 
 function decodeNode(value: unknown, path: string): ClusterNode {
   const { name, addresses, podCIDRs, publicKey, site, as, routeReflector } = check(nodeSchema, value, path);
@@ -210,11 +243,12 @@ export class ViewDecoder {
       nodes.push(node);
     }
     for (const key of Object.keys(value))
-      if (key !== 'nodes') notes.push(`${key}: unknown key, ignored; known is nodes`);
+      if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
+    const traffic = decodeTraffic(value['traffic'], problems, notes);
     if (problems.length === 0) problems.push(...clashes(nodes));
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;
-    return { nodes };
+    return { nodes, ...(traffic && { traffic }) };
   }
 
   #decodeNew(item: unknown, i: number, problems: Problem[], notes: string[]): ClusterNode | undefined {

@@ -13,7 +13,7 @@ import { hash } from '../net/name.ts';
 import { aggregate, defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts';
 import { renderBird } from './bird.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem, podCidrsOf } from './cluster.ts';
-import type { RouteState } from './host.ts';
+import { type RouteState, routeProtocol } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
 import { routedWay } from './routed.ts';
 import type { BgpPeerSettings, NodeSettings } from './settings.ts';
@@ -30,6 +30,12 @@ const chosenReflectors = 3;
  */
 export const birdMetric = 2048;
 const isBirds = (r: RouteState): boolean => r.protocol === 'bird' && r.metric === birdMetric;
+
+/** The routes that BIRD has brought, as if they were to be planned. */
+export const birdRoutes = ({ routes }: HostFacts): RouteState[] =>
+  routes
+    .filter(isBirds)
+    .map(({ protocol: _bird, metric: _behind, ...route }) => ({ ...route, protocol: routeProtocol }));
 
 /** Prefixes that are believed, in BIRD's notation: "10.244.2.0/24", "10.0.0.0/8+". */
 export type BirdSet = readonly string[];

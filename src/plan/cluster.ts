@@ -37,8 +37,33 @@ export interface ClusterNode {
   readonly podCIDRs: readonly PodCidr[];
 }
 
+/** How pod traffic reaches another node. */
+export const modes = ['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'] as const;
+export type Mode = (typeof modes)[number];
+
+/** Modes that can be had for some nodes only: BGP's sessions are between all nodes of a site. */
+export const modesBetweenSites = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+
+/** Which way pods' packets take: what a change of mode changes. */
+export interface Traffic {
+  readonly mode: Mode;
+  /** The mode between nodes of different sites; absent: the same as within one. */
+  readonly betweenSites?: (typeof modesBetweenSites)[number] | undefined;
+  readonly sameSubnet: 'tunnel' | 'direct';
+}
+
+/** What a cluster decides for all of its nodes. Two traffics at once are a change on its way (change.ts). */
+export interface ClusterTraffic extends Traffic {
+  /** No packet is sent this way, but whoever does is understood. */
+  readonly alsoAccept?: Traffic | undefined;
+}
+
 export interface ClusterView {
   readonly nodes: readonly ClusterNode[];
+  /** How pods' packets travel; absent: each node's own settings say. */
+  readonly traffic?: ClusterTraffic;
+  /** A hash of the text that it was read from. */
+  readonly digest?: string;
 }
 
 export const nodeAddress = (address: Address): NodeAddress => ({ address, text: formatAddress(address) });
@@ -61,6 +86,8 @@ export interface PlanProblem {
   /** The node that cannot be reached, where it is about one. */
   readonly node?: string;
   readonly text: string;
+  /** It is about traffic that is only accepted so far (`alsoAccept`): nothing is lost yet. */
+  readonly alsoAccept?: true;
 }
 
 /** Nothing can be planned: the message says why and what to do. */

@@ -6,7 +6,7 @@ import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from 
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
-import { planPaths } from './paths.ts';
+import { type Probe, planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
 import { type HostFacts, readUnderlay } from './underlay.ts';
 
@@ -17,6 +17,8 @@ export interface NodePlan {
   readonly own: ClusterNode;
   /** What a pod's packets may be long. */
   readonly mtuBytes: number;
+  /** Addresses that have to answer while traffic changes its way. */
+  readonly probes: readonly Probe[];
   /** The interfaces it rests on. */
   readonly devices: readonly string[];
   /** What BIRD is to do; undefined: there is to be no BIRD of ours. */
@@ -62,10 +64,16 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const underlay = readUnderlay(facts, own);
   const sysctls = forwarding(podFamiliesOf(own), facts);
   const others = view.nodes.filter((n) => n !== own);
-  const { parts, problems, unmasked, mtuBytes, ...paths } = planPaths({ own, others, underlay, settings, facts });
+  const { parts, problems, unmasked, probes, mtuBytes, bgp, ...paths } = planPaths({
+    own,
+    others,
+    underlay,
+    settings,
+    facts,
+  });
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = [...underlay.own.values(), ...routes].flatMap((r) => r.dev ?? []);
-  return { state, problems, own, mtuBytes, devices: [...new Set(devices)], bgp: paths.bgp };
+  return { state, problems, own, mtuBytes, probes, devices: [...new Set(devices)], bgp };
 }

@@ -4,13 +4,22 @@
  */
 
 import { type Family, families } from '../net/address.ts';
-import { type BgpPlan, planBgp } from './bgp.ts';
-import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem } from './cluster.ts';
+import { type BgpPlan, birdRoutes, planBgp } from './bgp.ts';
+import {
+  addressOf,
+  type ClusterNode,
+  type Mode,
+  type NodeAddress,
+  PlanError,
+  type PlanProblem,
+  podCidrsOf,
+  type Traffic,
+} from './cluster.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
 import { type Overlay, type OverlayContext, podFamiliesOf, type Wrap } from './overlay.ts';
 import { planRoutes, routedWay, sharedLink } from './routed.ts';
-import { type Mode, modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
+import { modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
 import type { HostFacts, Underlay, Way } from './underlay.ts';
 import { planVxlan } from './vxlan.ts';
 import { planWireguard } from './wireguard.ts';
@@ -37,14 +46,25 @@ export interface Paths {
   readonly problems: PlanProblem[];
   /** Nodes' addresses that may see pods' own addresses. */
   readonly unmasked: NodeAddress[];
+  /** Addresses that answer over the paths that are changing. */
+  readonly probes: Probe[];
   mtuBytes: number;
-  /** What BIRD is to do, in mode bgp. */
-  bgp?: BgpPlan;
+  /** What BIRD is to do, where bgp is one of the modes. */
+  readonly bgp: BgpPlan | undefined;
+}
+
+/** An address of another node's tunnel device, which no pod has. */
+export interface Probe {
+  readonly node: string;
+  readonly address: string;
 }
 
 /** The mode that leads from one node to another. */
-export const modeBetween = (own: ClusterNode, node: ClusterNode, { mode, betweenSites }: NodeSettings): Mode =>
-  own.site === node.site ? mode : (betweenSites ?? mode);
+export const modeBetween = (
+  own: ClusterNode,
+  node: ClusterNode,
+  { mode, betweenSites }: Omit<Traffic, 'sameSubnet'>,
+): Mode => (own.site === node.site ? mode : (betweenSites ?? mode));
 
 /** Families of pods that both sides have. */
 const podFamilies = (own: ClusterNode, node: ClusterNode): Family[] => {
@@ -52,69 +72,90 @@ const podFamilies = (own: ClusterNode, node: ClusterNode): Family[] => {
   return podFamiliesOf(own).filter((f) => its.includes(f));
 };
 
-const narrow = (paths: Paths, mtuBytes: number): void => {
-  paths.mtuBytes = Math.min(paths.mtuBytes, mtuBytes);
-};
-
-function routePlainly(paths: Paths, node: ClusterNode, family: Family, way: Way): void {
-  paths.routes.push(...planRoutes(node, family, way));
-  narrow(paths, way.mtuBytes);
+/**
+ * The paths of one traffic: of the one that carries, or of one that is only accepted. Of the latter only what takes packets in
+ * counts, and its routes lead to nothing but the addresses that are probed.
+ */
+interface Share {
+  readonly traffic: Traffic;
+  readonly carries: boolean;
+  readonly routes: RouteState[];
+  /** What BIRD has brought of it: the kernel has that already. */
+  readonly learnt: RouteState[];
+  readonly problems: PlanProblem[];
+  readonly unmasked: Set<NodeAddress>;
+  mtuBytes: number;
 }
 
-function addRouted(paths: Paths, { own, underlay, settings }: PathContext, node: ClusterNode): void {
+const shareOf = (traffic: Traffic, carries: boolean): Share => ({
+  traffic,
+  carries,
+  routes: [],
+  learnt: [],
+  problems: [],
+  unmasked: new Set(),
+  mtuBytes: Number.POSITIVE_INFINITY,
+});
+
+const narrow = (share: Share, mtuBytes: number): void => {
+  share.mtuBytes = Math.min(share.mtuBytes, mtuBytes);
+};
+
+function routePlainly(share: Share, node: ClusterNode, family: Family, way: Way): void {
+  share.routes.push(...planRoutes(node, family, way));
+  narrow(share, way.mtuBytes);
+}
+
+function addRouted(share: Share, { own, underlay, settings }: PathContext, node: ClusterNode): void {
   for (const family of podFamilies(own, node)) {
     const way = routedWay(underlay, node, family, settings.behindRouter);
     if ('text' in way) {
-      paths.problems.push(way);
+      share.problems.push(way);
       continue;
     }
-    routePlainly(paths, node, family, way);
+    routePlainly(share, node, family, way);
     // a node that has routes to our pods can answer them
-    paths.unmasked.push(addressOf(node, family)!);
+    share.unmasked.add(addressOf(node, family)!);
   }
-}
-
-function addBgp(paths: Paths, context: PathContext, nodes: readonly ClusterNode[]): void {
-  const { plan, problems, unmasked, mtuBytes } = planBgp({ ...context, nodes });
-  paths.bgp = plan;
-  paths.problems.push(...problems);
-  paths.unmasked.push(...unmasked);
-  narrow(paths, mtuBytes);
 }
 
 /** What wrapping leaves of the way to a node. */
-function narrowByWraps(paths: Paths, node: ClusterNode, wraps: readonly Wrap[], underlay: Underlay): void {
+function narrowByWraps(share: Share, node: ClusterNode, wraps: readonly Wrap[], underlay: Underlay): void {
   for (const { family, overheadBytes } of wraps) {
     const way = underlay.wayTo(addressOf(node, family)!.address);
-    if (way) narrow(paths, way.mtuBytes - overheadBytes);
-    else paths.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
+    if (way) narrow(share, way.mtuBytes - overheadBytes);
+    else share.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
   }
 }
 
+const familyOf = ({ prefix }: RouteState): Family => (prefix.includes(':') ? 6 : 4);
+
+/** One node by one overlay: for each share that takes it routes of its own, and one tunnel for all. Answers the tunnel's entries. */
 function addOverlay(
-  paths: Paths,
-  { own, underlay, settings }: PathContext,
+  shares: readonly Share[],
+  { own, underlay }: PathContext,
   overlay: Overlay,
-  nodes: readonly ClusterNode[],
-): void {
-  for (const node of nodes) {
-    const links = families.filter((f) => sharedLink(underlay, node, f));
-    const pods = podFamilies(own, node);
-    const direct = settings.sameSubnet === 'direct' ? pods.filter((f) => links.includes(f)) : [];
-    const tunnelled = pods.filter((f) => !direct.includes(f));
-    for (const f of direct) routePlainly(paths, node, f, sharedLink(underlay, node, f)!);
-    if (tunnelled.length > 0) {
-      const tunnel = overlay.tunnel(node, tunnelled);
-      paths.routes.push(...tunnel.routes);
-      paths.parts.push(tunnel.entries);
-      paths.problems.push(...tunnel.problems);
-      narrowByWraps(paths, node, tunnel.wraps, underlay);
+  node: ClusterNode,
+): Partial<NamespaceState>[] {
+  const links = families.filter((f) => sharedLink(underlay, node, f));
+  const pods = podFamilies(own, node);
+  const isDirect = ({ traffic }: Share, f: Family) => traffic.sameSubnet === 'direct' && links.includes(f);
+  const tunnelled = pods.filter((f) => shares.some((share) => !isDirect(share, f)));
+  const tunnel = tunnelled.length > 0 ? overlay.tunnel(node, tunnelled) : undefined;
+  for (const share of shares) {
+    const direct = pods.filter((f) => isDirect(share, f));
+    for (const f of direct) routePlainly(share, node, f, sharedLink(underlay, node, f)!);
+    if (tunnel && direct.length < pods.length) {
+      share.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r))));
+      share.problems.push(...tunnel.problems);
+      narrowByWraps(share, node, tunnel.wraps, underlay);
     }
     // A pod's packet to a node's own address takes no tunnel. Over a shared link it may keep the pod's address, if the node's answer
     // finds back. A router in between would see an address that it does not know, and may drop it: masquerade there.
     const seeing = overlay.answersPods ? links : direct;
-    paths.unmasked.push(...node.addresses.filter((a) => seeing.includes(a.address.family)));
+    for (const a of node.addresses) if (seeing.includes(a.address.family)) share.unmasked.add(a);
   }
+  return tunnel ? [tunnel.entries] : [];
 }
 
 /**
@@ -136,27 +177,118 @@ function checkMtu(wanted: number | 'auto', possible: number, problems: PlanProbl
   return wanted;
 }
 
+/** The overlay of a mode. What keeps one from being made that no packet is sent by yet is a problem of `alsoAccept` alone. */
+function overlayOf(mode: OverlayMode, nodes: readonly ClusterNode[], shares: readonly Share[], context: PathContext) {
+  try {
+    return overlays[mode]({ ...context, nodes });
+  } catch (error) {
+    if (!(error instanceof PlanError) || shares.some((s) => s.carries)) throw error;
+    for (const share of shares) share.problems.push({ text: error.message });
+    return undefined;
+  }
+}
+
+/** The shares that a mode is part of, those of them in which it leads to a node, and all nodes that it leads to. */
+function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext) {
+  const shares = all.filter((s) => modesOf(s.traffic).includes(mode));
+  const leading = (node: ClusterNode): Share[] => shares.filter((s) => modeBetween(own, node, s.traffic) === mode);
+  return { shares, leading, nodes: others.filter((node) => leading(node).length > 0) };
+}
+
+/** Packets that nothing is wrapped around. */
+function narrowToUnderlay(shares: readonly Share[], { underlay }: PathContext): void {
+  for (const { mtuBytes } of underlay.own.values()) for (const share of shares) narrow(share, mtuBytes);
+}
+
+/** All nodes that BGP leads to. BIRD's routes stand behind all others to the same prefix: the two can be there at once. */
+function addBgp(all: readonly Share[], context: PathContext): BgpPlan {
+  const { shares, nodes } = reachOf('bgp', all, context);
+  const { plan, problems, unmasked, mtuBytes } = planBgp({ ...context, nodes });
+  narrowToUnderlay(shares, context);
+  for (const share of shares) {
+    share.learnt.push(...birdRoutes(context.facts));
+    share.problems.push(...problems);
+    for (const a of unmasked) share.unmasked.add(a);
+    narrow(share, mtuBytes);
+  }
+  return plan;
+}
+
+/** All nodes that a mode leads to. Answers the overlay, where it is one. */
+function addMode(
+  mode: Exclude<Mode, 'bgp'>,
+  all: readonly Share[],
+  context: PathContext,
+  parts: Partial<NamespaceState>[],
+): Overlay | undefined {
+  const { shares, leading, nodes } = reachOf(mode, all, context);
+  if (mode === 'routed') {
+    for (const node of nodes) for (const share of leading(node)) addRouted(share, context, node);
+    narrowToUnderlay(shares, context);
+    return undefined;
+  }
+  const overlay = overlayOf(mode, nodes, shares, context);
+  if (!overlay) return undefined;
+  for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
+  for (const w of overlay.wraps) {
+    for (const share of shares) narrow(share, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
+  }
+  return overlay;
+}
+
 /** All paths, with the devices that they go through. `ground` comes first of the parts. */
 export function planPaths(context: PathContext): Paths {
-  const { own, others, underlay, settings, facts } = context;
-  const paths: Paths = { routes: [], parts: [], problems: [], unmasked: [], mtuBytes: Number.POSITIVE_INFINITY };
-  const used: Overlay[] = [];
-  for (const mode of modesOf(settings)) {
-    const nodes = others.filter((node) => modeBetween(own, node, settings) === mode);
-    if (mode === 'routed' || mode === 'bgp') {
-      if (mode === 'bgp') addBgp(paths, context, nodes);
-      else for (const node of nodes) addRouted(paths, context, node);
-      for (const { mtuBytes } of underlay.own.values()) narrow(paths, mtuBytes);
-      continue;
-    }
-    const overlay = overlays[mode]({ own, nodes, underlay, settings, facts });
-    used.push(overlay);
-    addOverlay(paths, context, overlay, nodes);
-    for (const w of overlay.wraps) narrow(paths, underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
-  }
-  paths.mtuBytes = checkMtu(settings.mtu, paths.mtuBytes, paths.problems);
-  const ground = used.map((overlay) => overlay.ground(paths.mtuBytes));
+  const { underlay, settings, facts } = context;
+  const { alsoAccept, ...current } = settings;
+  const carrying = shareOf(current, true);
+  const accepted = alsoAccept && shareOf(alsoAccept, false);
+  const shares = [carrying, ...(accepted ? [accepted] : [])];
+  const parts: Partial<NamespaceState>[] = [];
+  const used = modesOf(settings).flatMap((mode) =>
+    mode === 'bgp' ? [] : (addMode(mode, shares, context, parts) ?? []),
+  );
+  const bgp = modesOf(settings).includes('bgp') ? addBgp(shares, context) : undefined;
+  const { routes, problems, unmasked } = carrying;
+  // pods of before and after the change have to get on with both
+  const mtuBytes = checkMtu(settings.mtu, Math.min(...shares.map((s) => s.mtuBytes)), problems);
+  const ground = used.map((overlay) => overlay.ground(mtuBytes));
   const sysctls = used.length > 0 ? loosened(underlay, facts) : [];
-  paths.parts.unshift(mergeStates(...ground, { sysctls }));
-  return paths;
+  parts.unshift(mergeStates(...ground, { sysctls }));
+  if (!accepted) return { routes, parts, problems, unmasked: [...unmasked], probes: [], mtuBytes, bgp };
+  const trial = planTrial(context, carrying, accepted);
+  return {
+    routes: [...routes, ...trial.routes],
+    parts,
+    problems: [...problems, ...onlyOf(accepted, problems)],
+    unmasked: [...unmasked].filter((a) => accepted.unmasked.has(a)),
+    probes: trial.probes,
+    mtuBytes,
+    bgp,
+  };
+}
+
+const onlyOf = (accepted: Share, known: readonly PlanProblem[]): PlanProblem[] =>
+  accepted.problems
+    .filter(({ text }) => !known.some((p) => p.text === text))
+    .map((p) => ({ ...p, text: `alsoAccept: ${p.text}`, alsoAccept: true }));
+
+/**
+ * Where the two traffics go different ways, the other's first address (its tunnel device has it, for one of the two wraps) is led
+ * the way that is only accepted: so that way is tried before any pod takes it, and a tunnel that needs a handshake has had it.
+ */
+function planTrial({ others }: PathContext, carrying: Share, accepted: Share) {
+  const ways = ({ routes, learnt }: Share) => new Map([...learnt, ...routes].map((r) => [r.prefix, r]));
+  const [current, next] = [ways(carrying), ways(accepted)];
+  const routes: RouteState[] = [];
+  const probes: Probe[] = [];
+  for (const node of others) {
+    for (const family of podFamiliesOf(node)) {
+      const { text, first } = podCidrsOf(node, family)[0]!;
+      const [from, to] = [current.get(text), next.get(text)];
+      if (!from || !to || (from.dev === to.dev && from.via === to.via && from.encapDst === to.encapDst)) continue;
+      routes.push({ ...to, prefix: `${first}/${family === 4 ? 32 : 128}` });
+      probes.push({ node: node.name, address: first });
+    }
+  }
+  return { routes, probes };
 }

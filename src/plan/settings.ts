@@ -1,11 +1,6 @@
 /** What a person decides about the paths to other nodes. */
 
-/** How pod traffic reaches another node. */
-export const modes = ['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'] as const;
-export type Mode = (typeof modes)[number];
-
-/** Modes that can be had for some nodes only: BGP's sessions are between all nodes of a site. */
-export const modesBetweenSites = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+import type { ClusterTraffic, Mode } from './cluster.ts';
 
 /** Modes that wrap pods' packets. */
 export type OverlayMode = Exclude<Mode, 'routed' | 'bgp'>;
@@ -60,12 +55,8 @@ export interface BgpSettings {
   readonly peers: readonly BgpPeerSettings[];
 }
 
-export interface NodeSettings {
+export interface NodeSettings extends ClusterTraffic {
   readonly node: string;
-  readonly mode: Mode;
-  /** The mode between nodes of different sites; absent: the same as within one. */
-  readonly betweenSites?: Exclude<Mode, 'bgp'> | undefined;
-  readonly sameSubnet: 'tunnel' | 'direct';
   readonly behindRouter: BehindRouter;
   readonly mtu: number | 'auto';
   readonly masquerade: boolean;
@@ -74,7 +65,12 @@ export interface NodeSettings {
   readonly bgp: BgpSettings;
 }
 
-/** All modes that a node with these settings uses. */
-export const modesOf = ({ mode, betweenSites }: Pick<NodeSettings, 'mode' | 'betweenSites'>): Mode[] => [
-  ...new Set([mode, betweenSites ?? mode]),
+/** All modes that a node with these settings uses, those that carry first. */
+export const modesOf = (settings: Pick<ClusterTraffic, 'mode' | 'betweenSites' | 'alsoAccept'>): Mode[] => [
+  ...new Set(
+    [settings, ...(settings.alsoAccept ? [settings.alsoAccept] : [])].flatMap((t) => [
+      t.mode,
+      t.betweenSites ?? t.mode,
+    ]),
+  ),
 ];

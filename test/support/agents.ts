@@ -11,7 +11,7 @@ export type Line = { level: string; msg: string } & Record<string, unknown>;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** How many times longer this machine may take than a usual one: an emulated processor is slow. */
-const patience = Number(process.env['CULVERT_PATIENCE'] ?? 1);
+export const patience = Number(process.env['CULVERT_PATIENCE'] ?? 1);
 
 /** Waits until a condition holds; throws after the time with what it says about itself. */
 export async function until(what: string | (() => string), holds: () => boolean, usualMs = 8000): Promise<void> {

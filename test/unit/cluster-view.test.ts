@@ -124,7 +124,7 @@ describe('ViewDecoder', () => {
     new ViewDecoder().decode({ nodes: [{ ...a, podCidrs: 1 }], x: 1 }, notes);
     expect(notes).toEqual([
       'nodes[0].podCidrs: unknown key, ignored; did you mean "podCIDRs"?',
-      'x: unknown key, ignored; known is nodes',
+      'x: unknown key, ignored; known are traffic and nodes',
     ]);
   });
 });

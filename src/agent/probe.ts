@@ -1,0 +1,65 @@
+/**
+ * While traffic changes its way: pings the other nodes' tunnel addresses over the way that is only accepted so far (the plan
+ * leads them there), until each has answered once. /status names those that have not.
+ */
+
+import { CommandError } from '../errors.ts';
+import type { Exec } from '../kernel/exec.ts';
+import type { Probe } from '../plan/paths.ts';
+import { pause, type Task } from './task.ts';
+
+/** Pings at a time. */
+const breadth = 16;
+const everyMs = 300;
+
+export class Prober implements Task {
+  readonly name = 'probe';
+  readonly #exec: Exec;
+  #unanswered: readonly Probe[] = [];
+  #aimed = '';
+  #wake = new AbortController();
+
+  constructor(exec: Exec) {
+    this.#exec = exec;
+  }
+
+  notReady(): undefined {
+    return undefined;
+  }
+
+  /** "node2 at 10.244.2.0" */
+  get unanswered(): string[] {
+    return this.#unanswered.map(({ node, address }) => `${node} at ${address}`);
+  }
+
+  /** Asks these, all of them anew when they or the cluster are not those of before. */
+  aim(probes: readonly Probe[], cluster = ''): void {
+    const aimed = probes.length === 0 ? '' : `${cluster} ${probes.map((p) => p.address).join(' ')}`;
+    if (aimed === this.#aimed) return;
+    this.#aimed = aimed;
+    this.#unanswered = probes;
+    this.#wake.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#wake.abort());
+    while (!signal.aborted) {
+      const left = [...this.#unanswered];
+      const work = Array.from({ length: Math.min(breadth, left.length) }, async () => {
+        for (let probe = left.shift(); probe && !signal.aborted; probe = left.shift()) await this.#ask(probe);
+      });
+      await Promise.all(work);
+      await pause(this.#unanswered.length > 0 ? everyMs : 3_600_000, this.#wake.signal);
+      this.#wake = new AbortController();
+    }
+  }
+
+  async #ask(probe: Probe): Promise<void> {
+    try {
+      await this.#exec(['ping', '-n', '-q', '-c', '1', '-W', '1', probe.address]);
+      this.#unanswered = this.#unanswered.filter((p) => p !== probe);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+    }
+  }
+}
