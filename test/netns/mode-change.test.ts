@@ -8,6 +8,7 @@ import { needs } from '../support/case.ts';
 import { type Flow, pings, tcpStream } from '../support/flow.ts';
 import { binDir } from '../support/netns.ts';
 import { type Feature, lacking } from '../support/suite.ts';
+import { endBirds } from '../support/top-of-rack.ts';
 
 interface Traffic {
   name: string;
@@ -35,6 +36,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await fabric.stop();
+  endBirds(fabric);
   fabric.remove();
 });
 

@@ -7,6 +7,7 @@ import { parseYaml } from '../../src/cluster/document.ts';
 import { replaceFile, withTrafficText } from '../../src/cluster/edit.ts';
 import { NodeList } from '../../src/cluster/node-list.ts';
 import { ViewDecoder } from '../../src/cluster/view.ts';
+import { birdMetric } from '../../src/plan/bgp.ts';
 import { formatTraffic, type Phase, spelled, stepsTo } from '../../src/plan/change.ts';
 import type { ClusterTraffic, Mode, Traffic } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
@@ -108,6 +109,29 @@ describe('the plan of a node during a change', () => {
     ];
     expect(lines.filter((l) => /^ip link delete|^bridge fdb delete|^wg .* remove/.test(l))).toEqual([]);
     expect(lines.filter((l) => /route delete 10\.244\.\d\.0\/24/.test(l))).toEqual([]);
+  });
+
+  it('lets BIRD bring its routes behind those of another mode, which then go, and come first', () => {
+    const bgp = of('bgp');
+    expect(plan({ ...vxlan, alsoAccept: bgp }).bgp?.missing.map((m) => m.node)).toEqual(['n2', 'n3']);
+    expect(podRoutes({ ...vxlan, alsoAccept: bgp })).toEqual(podRoutes(vxlan));
+    expect(podRoutes({ ...bgp, alsoAccept: vxlan })).toEqual([]);
+    expect(plan({ ...bgp, alsoAccept: vxlan }).bgp?.configuration).toBe(plan(bgp).bgp?.configuration);
+    expect(plan(vxlan).bgp).toBeUndefined();
+  });
+
+  it('tries what BIRD has brought before a pod takes it', () => {
+    const brought = [
+      { prefix: '10.244.2.0/24', via: '192.168.1.12', dev: 'eth0', protocol: 'bird', metric: birdMetric },
+    ];
+    const facts = { ...host, routes: [...host.routes, ...brought] };
+    const { state, probes } = planNode(
+      viewOf('dual', 'dual', keyed),
+      { ...settings, ...vxlan, alsoAccept: of('bgp') },
+      facts,
+    );
+    expect(probes).toEqual([{ node: 'n2', address: '10.244.2.0' }]);
+    expect(state.routes).toContainEqual({ prefix: '10.244.2.0/32', via: '192.168.1.12', dev: 'eth0', protocol: '67' });
   });
 
   it('leads only the addresses that are tried the new way', () => {

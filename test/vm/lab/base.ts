@@ -26,7 +26,7 @@ const packages = [
     'libstdc++6',
     'libatomic1',
   ],
-  ...['iproute2', 'nftables', 'conntrack', 'iptables', 'wireguard-tools', 'ethtool', 'iputils-ping'],
+  ...['iproute2', 'nftables', 'conntrack', 'iptables', 'wireguard-tools', 'bird2', 'ethtool', 'iputils-ping'],
   ...['tcpdump', 'iperf3', 'curl', 'strace', 'containernetworking-plugins'],
 ];
 
