@@ -274,7 +274,7 @@ describe('what stands in the way is named', () => {
     const plan = { configuration: 'nonsense\n', sessions: [], missing: [], hasRoutes: true };
     expect(await speaker.ensure(plan)).toEqual([
       expect.stringMatching(
-        /^BIRD: the configuration is refused, the last right one stays: .*bird\.conf\.next:2:0 syntax error/s,
+        /^BIRD: the configuration is refused, the last right one stays: .*bird\.conf\.next:1:1 syntax error/s,
       ),
     ]);
     expect(said).toEqual([]);
