@@ -24,8 +24,6 @@ export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<s
 
 const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'];
 
-const found = new Map<string, string>();
-
 /** Whether a file is this very executable by another name: with our folder on PATH, `bridge` is our plugin and not iproute2's. */
 function isOurselves(file: Stats): boolean {
   const own = statSync(process.execPath, { throwIfNoEntry: false });
@@ -38,17 +36,14 @@ function isProgram(file: string): boolean {
 }
 
 /**
- * The program's file, looked up once: where Linux keeps its tools, then in PATH. In this order, since a runtime may have a
- * folder of CNI plugins on PATH, in which `bridge` is any suite's plugin, or pass no PATH at all.
+ * The program's file: where Linux keeps its tools, else in PATH. In this order, since a runtime may have a folder of CNI plugins on
+ * PATH, in which `bridge` is any suite's plugin, or pass no PATH at all. Not remembered: the start-up snapshot would carry the
+ * places of the machine that it was built on to all others.
  */
 export function programFile(name: string): string {
   if (name.includes('/')) return name;
-  const known = found.get(name);
-  if (known) return known;
   const dirs = [...defaultDirs, ...(process.env['PATH'] ?? '').split(':').filter((d) => d.startsWith('/'))];
-  const file = dirs.map((dir) => join(dir, name)).find(isProgram);
-  if (file) found.set(name, file);
-  return file ?? name;
+  return dirs.map((dir) => join(dir, name)).find(isProgram) ?? name;
 }
 
 const reasons: [RegExp, CommandReason][] = [

@@ -29,6 +29,18 @@ describe('createExec()', () => {
     expect(await createExec()(['ls', '/'])).toContain('proc');
   });
 
+  it('finds a program that has moved: what a start-up snapshot remembers is another machine’s', async () => {
+    const tool = (folder: string) => join(dir, folder, 'moving-tool');
+    vi.stubEnv('PATH', `${join(dir, 'here')}:${join(dir, 'there')}:${process.env['PATH']}`);
+    for (const folder of ['here', 'there']) {
+      mkdirSync(join(dir, folder), { recursive: true });
+      writeFileSync(tool(folder), `#!/bin/sh\necho ${folder}\n`);
+      chmodSync(tool(folder), 0o755);
+      expect(await createExec()(['moving-tool'])).toBe(`${folder}\n`);
+      rmSync(tool(folder));
+    }
+  });
+
   it.each([
     ['wg', 'the program wg is not installed; install wireguard-tools'],
     ['bird', 'the program bird is not installed; install bird2'],
