@@ -2,6 +2,7 @@
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import { clusterYaml, needsKey } from '../../../src/lab/agents.ts';
 import { type AgentSettings, decodeTopology, type Node, type Topology } from '../../../src/lab/topology.ts';
 import type { Family } from '../../../src/net/address.ts';
@@ -25,6 +26,8 @@ export class VmLab {
   readonly dir: string;
   readonly segments: Segments;
   readonly nodes: LabNode[] = [];
+  /** The nodes' public keys, once a mode has needed them. */
+  #keys: Map<string, string> | undefined;
 
   private constructor(topology: Topology, dir: string, segments: Segments) {
     this.topology = topology;
@@ -72,19 +75,23 @@ export class VmLab {
     return found;
   }
 
-  /** Gives every node this configuration; resolves when all agents are ready with it. */
-  async configure({ agent, underlay = [4, 6] }: Settings): Promise<void> {
+  /**
+   * Gives every node this configuration; resolves when all agents have taken it up. How pods' packets travel is said to the cluster:
+   * agents that run already change over.
+   */
+  async configure({ agent = {}, underlay = [4, 6] }: Settings): Promise<void> {
     const isUsed = (family: Family) => underlay.includes(family);
     const nodes = this.topology.nodes.map((n) => ({
       ...n,
       ports: n.ports.map((p) => ({ ...p, addresses: p.addresses.filter((a) => isUsed(a.address.family)) })),
     }));
-    const needs = needsKey(agent ?? {});
-    const keys = new Map(
-      await Promise.all(this.nodes.map(async (n) => [n.name, needs ? await n.publicKey() : ''] as const)),
-    );
-    const cluster = clusterYaml({ ...this.topology, nodes }, needs ? keys : new Map());
-    await Promise.all(this.nodes.map((node) => node.provision({ cluster, agent: { ...node.spec.agent, ...agent } })));
+    if (needsKey(agent))
+      this.#keys ??= new Map(await Promise.all(this.nodes.map(async (n) => [n.name, await n.publicKey()] as const)));
+    const { mode, betweenSites, sameSubnet = 'tunnel', ...own } = agent;
+    const traffic = mode && { mode, betweenSites, sameSubnet };
+    const cluster =
+      (traffic ? stringify({ traffic }) : '') + clusterYaml({ ...this.topology, nodes }, this.#keys ?? new Map());
+    await Promise.all(this.nodes.map((node) => node.provision({ cluster, agent: { ...node.spec.agent, ...own } })));
   }
 
   /** Pings from every node's first pod to all pods of the other nodes; answers "pod > address" where nothing came back. */

@@ -1,5 +1,6 @@
 /** A node: a machine with the product on it, set up by the script that also sets up Vagrant's machines. */
 
+import { digestOf } from '../../../src/cluster/file.ts';
 import type { Node } from '../../../src/lab/topology.ts';
 import { type Family, parseAddress } from '../../../src/net/address.ts';
 import type { Vm } from './vm.ts';
@@ -28,6 +29,8 @@ export class LabNode {
   readonly vm: Vm;
   readonly pods: Pod[] = [];
   readonly #network: string;
+  /** The settings that the agent was started with. */
+  #agent = '';
 
   constructor(spec: Node, vm: Vm, network: string) {
     this.spec = spec;
@@ -54,19 +57,28 @@ export class LabNode {
     return (JSON.parse(answer) as { publicKey: string }).publicKey;
   }
 
-  /** Installs the product with this configuration and (re)starts the agent; resolves when it is ready. */
+  /**
+   * Installs the product with this configuration and starts the agent; one that runs with the same settings goes on, and takes up
+   * the new cluster. Resolves when it has.
+   */
   async provision(config: { cluster: string; agent: object }): Promise<void> {
     const agent = JSON.stringify({ ...config.agent, node: this.name, listen });
-    await this.vm.exec(
-      [
-        `set -e; mkdir -p ${files}`,
-        `ln -sf /project/dist/bin/culvert /project/conf/culvert-agent.service /project/vagrant/pod ${files}/`,
-        place('cluster.yaml', config.cluster),
-        place('agent.yaml', agent), // YAML takes JSON
-        'bash /project/vagrant/provision.sh node',
-      ].join('\n'),
-    );
-    await this.ready();
+    const cluster = place('cluster.yaml', config.cluster);
+    if (agent === this.#agent) {
+      await this.vm.exec(`set -e\n${cluster}\nmv ${files}/cluster.yaml /etc/culvert/`);
+    } else {
+      await this.vm.exec(
+        [
+          `set -e; mkdir -p ${files}`,
+          `ln -sf /project/dist/bin/culvert /project/conf/culvert-agent.service /project/vagrant/pod ${files}/`,
+          cluster,
+          place('agent.yaml', agent), // YAML takes JSON
+          'bash /project/vagrant/provision.sh node',
+        ].join('\n'),
+      );
+      this.#agent = agent;
+    }
+    await this.#until(`/status | grep -q '"cluster":"${digestOf(`${config.cluster}\n`)}"'`);
   }
 
   /** Starts the agent as a boot does, or again. */
@@ -74,9 +86,14 @@ export class LabNode {
     await this.vm.exec('bash /project/vagrant/provision.sh agent');
   }
 
-  async ready(seconds = 60): Promise<void> {
+  ready(): Promise<void> {
+    return this.#until('/readyz >/dev/null');
+  }
+
+  /** Asks the agent until it answers as wanted. */
+  async #until(wanted: string, seconds = 60): Promise<void> {
     const { exitCode } = await this.vm.run(`for i in $(seq ${seconds * 5}); do
-      curl -sf -o /dev/null http://${listen}/readyz && exit
+      curl -sf http://${listen}${wanted} && exit
       sleep 0.2
     done; exit 1`);
     if (exitCode !== 0) throw new Error(`the agent of ${this.name} is not ready: ${await this.agentLog()}`);
