@@ -64,6 +64,8 @@ function script({ layer, files, names }: InsideRun): string {
   return [
     'cd /project',
     `export CULVERT_TALLY=/run/tally CULVERT_LAYER=${quoted(process.env['CULVERT_LAYER'] ?? 'in a VM')} CI=1`,
+    // emulated processors: what takes a second elsewhere takes eight
+    `export CULVERT_PATIENCE=${process.env['CULVERT_PATIENCE'] ?? 8}`,
     // the native loader: no bundle of the configuration is written beside it, where nothing can be written
     `vitest run --configLoader native --config test/vitest.${layer}.ts ${only} ${files.map(quoted).join(' ')} 2>&1`,
   ].join('\n');
