@@ -13,6 +13,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { Poll } from './poll.ts';
 import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
 import { Speaker } from './speaker.ts';
@@ -36,11 +37,13 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
     notReady: () => undefined,
   };
-  const monitor = new Monitor(reconciler.hostChanged, () => reconciler.devices, log);
   const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
   const pools = () => podCidrSets(reconciler.podCIDRs);
   const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
-  const tasks = [watching, monitor, speaker, reconciler, prober, ...sweep];
+  const devices = () => reconciler.devices;
+  const monitor = new Monitor(changed, devices, log);
+  const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
+  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
 }
 

@@ -1,7 +1,6 @@
 /**
  * Hears the kernel: `ip monitor` as a long-lived child. A line carries no data for us, it only says "look again". Neighbour events
- * include the forwarding entries of the VXLAN device. Changes of nft tables are not heard: `nft monitor` keeps a copy of every
- * table of the host in memory; they wait for the periodic look. So do WireGuard's peers, of which the kernel tells nobody.
+ * include the forwarding entries of the VXLAN device. Changes of nft tables and of WireGuard's peers are not heard: poll.ts.
  */
 
 import { existsSync } from 'node:fs';
@@ -27,8 +26,11 @@ export function concernsUs(line: string, devices: ReadonlySet<string>): boolean 
   return device !== undefined && devices.has(device) && !line.includes(' table local ');
 }
 
-/** The child ends with us, also when we are killed. */
-const diesWithUs = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => existsSync(file));
+/** A command that ends with us, also when we are killed. */
+export function dyingWithUs(argv: readonly string[]): string[] {
+  const guard = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => existsSync(file));
+  return guard ? [guard, '--pdeathsig', 'TERM', '--', ...argv] : [...argv];
+}
 
 export class Monitor implements Task {
   readonly name = 'monitor';
@@ -57,8 +59,7 @@ export class Monitor implements Task {
   }
 
   async #listen(signal: AbortSignal): Promise<void> {
-    const guard = diesWithUs ? [diesWithUs, '--pdeathsig', 'TERM', '--'] : [];
-    const [program, ...args] = [...guard, 'ip', 'monitor', 'link', 'address', 'route', 'neigh'];
+    const [program, ...args] = dyingWithUs(['ip', 'monitor', 'link', 'address', 'route', 'neigh']);
     const child = execa(program!, args, {
       stdin: 'ignore',
       stderr: 'ignore', // it complains of namespaces that have gone; unread it would fill its pipe and stop

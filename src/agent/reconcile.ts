@@ -10,6 +10,7 @@ import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
 import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
+import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
@@ -50,6 +51,7 @@ export class Reconciler implements Task {
   #known: Known | undefined;
   #devices: ReadonlySet<string> = new Set();
   #podCIDRs: readonly Prefix[] = [];
+  #sysctls: readonly SysctlState[] = [];
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
@@ -67,6 +69,11 @@ export class Reconciler implements Task {
   /** This node's own, as last planned. */
   get podCIDRs(): readonly Prefix[] {
     return this.#podCIDRs;
+  }
+
+  /** Those that were last planned. */
+  get sysctls(): readonly SysctlState[] {
+    return this.#sysctls;
   }
 
   /** The cluster source may have changed. */
@@ -124,6 +131,7 @@ export class Reconciler implements Task {
     this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
     this.#devices = new Set(plan.devices);
     this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
+    this.#sysctls = plan.state.sysctls;
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);

@@ -164,36 +164,6 @@ describe('an agent that ends and starts again', () => {
   }
 });
 
-describe('repair', () => {
-  const damage: [Case, string[]][] = [
-    [cases[1]!, ['ip route del 10.244.3.0/24', 'ip link del culvert-ipip']],
-    [cases[3]!, ['ip -6 route del fd00:244:3::/64', 'ip link del culvert-ip6tnl']],
-    [
-      cases[6]!,
-      [
-        'ip route del 10.244.3.0/24',
-        'ip link del culvert-wg',
-        'wg set culvert-wg peer PEER remove',
-        'wg set culvert-wg peer PEER allowed-ips 10.9.0.0/16',
-        'wg set culvert-wg listen-port 1000',
-      ],
-    ],
-  ];
-  for (const [c, lines] of damage) {
-    it(`${nameOf(c)}: puts back what others delete`, async (context) => {
-      await begin(c, context, 'always');
-      const { host, agent } = node(1);
-      const peer = c.config.mode === 'wireguard' ? node(3).agent.publicKey : '';
-      for (const line of lines) {
-        const before = agent.applied.length;
-        host.exec(line.replace('PEER', peer));
-        await until(`${line} repaired`, () => agent.applied.length > before && agent.plan().status === 0, 20_000);
-      }
-      expect(await fabric.unreachable(c.pods)).toEqual([]);
-    });
-  }
-});
-
 describe('a mode changed in the configuration', () => {
   it('leaves nothing of the one before', async (context) => {
     for (const c of cases) for (const feature of c.features) needs(context, feature, 'on demand');
