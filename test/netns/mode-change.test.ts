@@ -86,20 +86,12 @@ async function expectNoneLost(flows: Flow<{ sent: number; lost: number }>[], cou
   expect(totals.map((t) => t.lost)).toEqual(totals.map(() => 0));
 }
 
-/** What machines try every time, of what they alone can. */
-const frequent = [
-  ['vxlan', 'wireguard'],
-  ['wireguard', 'ipip'],
-  ['ipip', 'bgp'],
-];
-
 const pairs = traffics.flatMap((from) => traffics.filter((to) => to !== from).map((to) => ({ from, to })));
 
 describe('every mode to every other: 5,000 packets to each of four pods, none lost', () => {
   for (const { from, to } of pairs) {
     it(`${from.name} → ${to.name}`, { timeout: 180_000 }, async (context) => {
-      const isFrequent = frequent.some(([a, b]) => a === from.name && b === to.name);
-      for (const feature of [...from.needs, ...to.needs]) needs(context, feature, isFrequent ? 'always' : 'on demand');
+      for (const feature of [...from.needs, ...to.needs]) needs(context, feature, 'on demand');
       await set(from);
       const flows = allPings(5000);
       await set(to);

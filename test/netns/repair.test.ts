@@ -116,7 +116,7 @@ const modes: Mode[] = [
 
 describe.each(modes)('$mode', ({ mode, needs: features, damages }) => {
   it('everything that is taken away comes back', { timeout: 900_000 }, async (context) => {
-    for (const feature of features) needs(context, feature);
+    for (const feature of features) needs(context, feature, 'on demand');
     await fabric.stop();
     await fabric.start({ mode, behindRouter: 'gateway', resyncSeconds }, 'dual', 'dual');
     const { host, agent } = n1();
