@@ -1,11 +1,12 @@
 /** What the interface was before ADD tuned it, in a file per attachment: the reference plugin's files, with the network's name. */
 
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { code } from '../../src/cni/error.ts';
 import type { Request, ValidAttachment } from '../../src/cni/types.ts';
 import { Fields, isObject } from '../../src/decode.ts';
 import { CniError } from '../../src/errors.ts';
+import { unless } from '../../src/store/lease-files.ts';
 import { decodeMacKey } from '../attachment/conf.ts';
 import type { LinkTuning } from './conf.ts';
 
@@ -44,8 +45,9 @@ export function readBackup(dataDir: string, request: Request): LinkTuning | unde
   });
 }
 
+/** A container whose name is too long for a file's never had one. */
 export const removeBackup = (dataDir: string, request: Request): void =>
-  rmSync(join(dataDir, fileName(request)), { force: true });
+  void unless(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'], () => unlinkSync(join(dataDir, fileName(request))));
 
 /** Whose a file is: the reference plugin's name no network, and are not ours to collect. */
 function networkOf(file: string): string | undefined {

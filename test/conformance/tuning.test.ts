@@ -227,6 +227,10 @@ describe('DEL after damage', () => {
     if (ours) expect(kept(host)).toEqual([]);
   });
 
+  itOurs('of a container whose name is too long for a file’s succeeds: it has no backup', ({ host }) => {
+    fine(tuned(host, { mac }).call('DEL', { containerId: 'x'.repeat(300) }));
+  });
+
   it('with a backup of the other suite’s form gives the interface back', ({ host }) => {
     const pod = tuned(host, { mac });
     const before = shown(pod);
