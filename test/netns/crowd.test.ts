@@ -58,7 +58,17 @@ const lists = {
 const addressesOf = (result: CniResult): string[] => result.ips!.map((ip) => ip.address.split('/')[0]!);
 
 const pings = (from: Container, to: CniResult): void => {
-  for (const address of addressesOf(to)) run(inside(from.netns, `ping -n -c 1 -W 5 ${address}`));
+  for (const address of addressesOf(to)) {
+    try {
+      run(inside(from.netns, `ping -n -c 1 -W 5 ${address}`));
+    } catch (error) {
+      const shown = ['ip route', 'ip neigh', 'ip -s link', 'nft list ruleset'].flatMap((line) => [
+        `host: ${line}\n${host.exec(line)}`,
+        ...(line.startsWith('ip') ? [`container: ${line}\n${run(inside(from.netns, line))}`] : []),
+      ]);
+      throw new Error(shown.join('\n'), { cause: error });
+    }
+  }
 };
 
 describe.each(Object.entries(lists))('%s', (_, plugins) => {
