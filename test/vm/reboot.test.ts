@@ -33,6 +33,8 @@ describe.each(['orderly', 'power cut'] as const)('a node rebooted with pods on i
   it('has its agent back, gives new pods addresses, and reaches the others', async () => {
     const node1 = lab.node('node1');
     const before = node1.pods.map((p) => p.addresses);
+    // leases are not forced to the disk one by one: what a power cut takes of them, it takes with their pods
+    await node1.vm.exec('sync');
     await node1.reboot(how);
     // the leases of the earlier boot are still on disk: its pods are no longer, nobody has called DEL for them
     const leases = await node1.vm.exec('ls /var/lib/cni/networks/culvert');
