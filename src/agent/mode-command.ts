@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { parseArgs, promisify } from 'node:util';
-import { replaceFile, withTrafficText } from '../cluster/edit.ts';
+import { withTrafficText } from '../cluster/edit.ts';
 import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
@@ -16,6 +16,7 @@ import {
   modesBetweenSites,
   type Traffic,
 } from '../plan/cluster.ts';
+import { replaceFile } from '../store/files.ts';
 import { defaultConfigFile } from './agent.ts';
 import { parseListen, readConfig } from './config.ts';
 import { type Answer, askAll, ChangeError, type ChangeParts, changeTraffic, currentTraffic } from './mode-change.ts';

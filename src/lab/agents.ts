@@ -1,14 +1,15 @@
 /** The node agents of a lab: their files, their processes, and how they are. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Machine } from '../kernel/machine.ts';
 import { formatAddress } from '../net/address.ts';
 import { formatPrefix } from '../net/prefix.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import { ensurePublicKey } from '../store/keys.ts';
-import { labVariable, type Place, readIfThere } from './place.ts';
+import { labVariable, type Place } from './place.ts';
 import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, processOf, waitUntil } from './process.ts';
 import { peersOf } from './top-of-rack.ts';
 import type { AgentSettings, Node, Topology } from './topology.ts';
@@ -63,14 +64,6 @@ export function agentYaml(node: Node, topology: Topology, place: Place): string 
     listen: `${listen.address}:${listen.port}`,
     paths: { run, state, cniConf, leases },
   });
-}
-
-/** Writes by rename, so that a watching agent never reads half a file. Answers whether the text is new. */
-export function writeIfChanged(file: string, text: string): boolean {
-  if (readIfThere(file) === text) return false;
-  writeFileSync(`${file}.next`, text);
-  renameSync(`${file}.next`, file);
-  return true;
 }
 
 /** The agent's process as its pid file remembers it, if that very process still runs. */
@@ -133,7 +126,7 @@ export async function ensureAgent(
   const files = place.node(node.name);
   for (const dir of [files.run, files.state, files.cniConf, files.leases, files.attachments])
     mkdirSync(dir, { recursive: true });
-  const isNew = writeIfChanged(files.agentYaml, agentYaml(node, topology, place));
+  const isNew = replaceIfOther(files.agentYaml, agentYaml(node, topology, place));
   const running = agentProcess(place, node.name);
   const keep = running !== undefined && !isNew && isCurrent(running, place, node.name, executable);
   if (!keep) {

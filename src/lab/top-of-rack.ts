@@ -5,7 +5,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BirdFiles, birdArgv } from '../kernel/bird.ts';
 import { type Family, families, formatAddress } from '../net/address.ts';
-import { labVariable, type Place, readIfThere } from './place.ts';
+import { readIfThere } from '../store/files.ts';
+import { labVariable, type Place } from './place.ts';
 import { commandLineOf, endProcesses, isInNamespace, type ProcessId, processOf } from './process.ts';
 import type { Node, Router, Topology } from './topology.ts';
 
