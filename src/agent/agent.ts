@@ -19,6 +19,7 @@ import { Reconciler } from './reconcile.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
+import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
@@ -31,7 +32,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const changed = (): void => reconciler.hostChanged();
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
-  const reconciler = new Reconciler({ config, source, kernel, speaker, prober, status, log });
+  const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const reconciler = new Reconciler({ config, source, exec, kernel, speaker, prober, ways, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -43,8 +45,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ...sweep];
-  return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
+  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, ...sweep];
+  return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 
 function untilAborted(signal: AbortSignal, start: () => void): Promise<void> {

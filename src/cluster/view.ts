@@ -11,12 +11,12 @@ import {
   type ClusterNode,
   type ClusterTraffic,
   type ClusterView,
-  modes,
   modesBetweenSites,
   nodeAddress,
   type PodCidr,
   podCidr,
   podCidrsOf,
+  trafficModes,
 } from '../plan/cluster.ts';
 import { check, unknownKeys } from './document.ts';
 
@@ -70,10 +70,10 @@ const nodeSchema = z.object(
 );
 
 const wantOne = (values: readonly string[]): string => `one of ${values.map((v) => `"${v}"`).join(', ')}`;
-const wantMode = wantOne(modes);
+const wantMode = wantOne(trafficModes);
 const wantBetween = wantOne(modesBetweenSites);
 const traffic = {
-  mode: z.enum(modes, wantMode),
+  mode: z.enum(trafficModes, wantMode),
   betweenSites: z.enum(modesBetweenSites, wantBetween).optional(),
   sameSubnet: z.enum(['tunnel', 'direct'], '"tunnel" or "direct"').default('tunnel'),
 };

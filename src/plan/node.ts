@@ -1,13 +1,15 @@
 /** One node's whole share of the network: what its namespace should hold so that its pods and those of all other nodes talk. */
 
 import type { Family } from '../net/address.ts';
+import type { NodeWays } from './auto.ts';
 import type { BgpPlan } from './bgp.ts';
 import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
-import { type Probe, planPaths } from './paths.ts';
+import { planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
+import type { Probe } from './trial.ts';
 import { type HostFacts, readUnderlay } from './underlay.ts';
 
 export interface NodePlan {
@@ -19,6 +21,8 @@ export interface NodePlan {
   readonly mtuBytes: number;
   /** Addresses that have to answer while traffic changes its way. */
   readonly probes: readonly Probe[];
+  /** What mode auto may choose among, node by node. */
+  readonly ways: readonly NodeWays[];
   /** The interfaces it rests on. */
   readonly devices: readonly string[];
   /** What BIRD is to do; undefined: there is to be no BIRD of ours. */
@@ -64,7 +68,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const underlay = readUnderlay(facts, own);
   const sysctls = forwarding(podFamiliesOf(own), facts);
   const others = view.nodes.filter((n) => n !== own);
-  const { parts, problems, unmasked, probes, mtuBytes, bgp, ...paths } = planPaths({
+  const { parts, problems, unmasked, probes, ways, mtuBytes, bgp, ...paths } = planPaths({
     own,
     others,
     underlay,
@@ -75,5 +79,5 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = [...underlay.own.values(), ...routes].flatMap((r) => r.dev ?? []);
-  return { state, problems, own, mtuBytes, probes, devices: [...new Set(devices)], bgp };
+  return { state, problems, own, mtuBytes, probes, ways, devices: [...new Set(devices)], bgp };
 }

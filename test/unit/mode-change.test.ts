@@ -248,7 +248,16 @@ function cluster(
       const how = behave(name, written.length);
       if (typeof how === 'string') return how;
       const cluster = JSON.stringify(traffic) ?? '';
-      return { node: name, cluster, traffic: traffic ?? vxlan, notAccepted: [], unanswered: [], problems: [], ...how };
+      return {
+        node: name,
+        cluster,
+        traffic: traffic ?? vxlan,
+        notAccepted: [],
+        unanswered: [],
+        ways: [],
+        problems: [],
+        ...how,
+      };
     },
     say: (text) => void said.push(text),
     timeoutMs: 0,
@@ -318,7 +327,15 @@ describe('changeTraffic()', () => {
   });
 
   it('believes no node that has read another file', () => {
-    const answer = { node: 'n1', cluster: 'a', traffic: spelled(vxlan), notAccepted: [], unanswered: [], problems: [] };
+    const answer = {
+      node: 'n1',
+      cluster: 'a',
+      traffic: spelled(vxlan),
+      notAccepted: [],
+      unanswered: [],
+      ways: [],
+      problems: [],
+    };
     expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken the cluster file up yet' });
     expect(lackOf(answer, 'a', 'done', true)).toBeUndefined();
   });
