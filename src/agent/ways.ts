@@ -34,15 +34,12 @@ export function readChosen(run: string): Map<string, WayMode> {
   return new Map(entries.filter((e): e is [string, WayMode] => wayModes.includes(e[1] as WayMode)));
 }
 
-/** What gets through to these addresses, the least of it: first of full size, then, where that fails, small. */
-export async function askOver(exec: Exec, probes: readonly WayProbe[], bytes: number): Promise<Passing> {
-  const heard = await Promise.all(
-    probes.map(async (probe): Promise<Passing> => {
-      if (await ping(exec, { ...probe, bytes })) return 'full';
-      return (await ping(exec, probe)) ? 'small' : 'none';
-    }),
-  );
-  return passings.find((p) => heard.includes(p)) ?? 'none';
+/** What gets through to an address; what is believed so far says what is asked first. */
+async function askOne(exec: Exec, probe: WayProbe, bytes: number, believed: Passing | undefined): Promise<Passing> {
+  const small = () => ping(exec, probe);
+  const full = () => ping(exec, { ...probe, bytes });
+  if (believed === 'full') return (await full()) ? 'full' : (await small()) ? 'small' : 'none';
+  return !(await small()) ? 'none' : (await full()) ? 'full' : 'small';
 }
 
 /** One node's ways as /status tells them. */
@@ -143,9 +140,10 @@ export class Ways implements Task {
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.abort());
     while (!signal.aborted) {
+      const started = performance.now();
       const questions = await this.#round(signal);
       const waitMs = questions === 0 ? 3_600_000 : Math.max(everyMs, questions * perQuestionMs);
-      await pause(waitMs, this.#wake.signal);
+      await pause(Math.max(0, waitMs - (performance.now() - started)), this.#wake.signal);
       this.#wake = new AbortController();
     }
   }
@@ -165,13 +163,20 @@ export class Ways implements Task {
     return choose(carries, this.#heardOf(ways));
   }
 
+  /** Over all families of pods; the least of it counts. */
+  async #ask(node: string, way: WayMode, probes: readonly WayProbe[]): Promise<Passing> {
+    const believed = this.#records.get(node)?.get(way)?.passing;
+    const heard = await Promise.all(probes.map((p) => askOne(this.#parts.exec, p, this.#mtuBytes, believed)));
+    return passings.find((p) => heard.includes(p)) ?? 'none';
+  }
+
   /** Asks everybody over every way once; answers how many questions that took. */
   async #round(signal: AbortSignal): Promise<number> {
     const aimed = this.#probed;
     const wasSettled = this.isSettled;
     const questions = aimed.flatMap(({ node, candidates }) => candidates.map((c) => ({ node, ...c })));
-    const answers = await forEachOf(questions, breadth, async ({ probes }) =>
-      signal.aborted ? undefined : askOver(this.#parts.exec, probes, this.#mtuBytes),
+    const answers = await forEachOf(questions, breadth, async ({ node, way, probes }) =>
+      signal.aborted ? undefined : this.#ask(node, way, probes),
     );
     if (signal.aborted) return questions.length;
     for (const [i, { node, way }] of questions.entries()) {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Fabric, until } from '../support/agents.ts';
 import { pings } from '../support/flow.ts';
 import { binDir } from '../support/netns.ts';
+import { birdc, endBirds } from '../support/top-of-rack.ts';
 
 let fabric: Fabric;
 const node = (i: number) => fabric.nodes[i - 1]!;
@@ -28,24 +29,26 @@ const agreeOn = (way: string): Promise<void> =>
     60_000,
   );
 
+/** Of what goes to n3, in one direction only: a way is one there and back. */
 const drop = (rule: string): void => {
   fabric.router.exec('nft add table inet block');
   fabric.router.exec('nft add chain inet block forward { type filter hook forward priority filter ; }');
-  fabric.router.exec(`nft add rule inet block forward ${rule} drop`);
+  fabric.router.exec(`nft add rule inet block forward oifname n3 ${rule} drop`);
 };
 const undrop = (): void => void fabric.router.exec('nft delete table inet block');
 
-const probe = (i: number, options = ''): { status: number; stdout: string } =>
-  node(i).host.try(`${join(binDir, 'culvert')} probe --config ${node(i).agent.configFile} ${options}`);
+const probe = (i: number): { status: number; stdout: string } =>
+  node(i).host.try(`${join(binDir, 'culvert')} probe --config ${node(i).agent.configFile}`);
 
 beforeAll(async () => {
   fabric = new Fabric();
   // the order says what is preferred: the one that a firewall in between can stop comes first
   const auto = { candidates: ['vxlan', 'routed', 'ipip', 'wireguard'] };
-  await fabric.start({ mode: 'auto', auto, behindRouter: 'gateway' }, 'dual', 'dual');
+  await fabric.start({ mode: 'auto', auto, behindRouter: 'gateway', listen: '[::]:9467' }, 'dual', 'dual');
 });
 afterAll(async () => {
   await fabric.stop();
+  endBirds(fabric);
   fabric.remove();
 });
 
@@ -74,9 +77,9 @@ describe('mode auto', () => {
 
   it('is told by `culvert probe`, with what to do', { timeout: 60_000 }, () => {
     const { status, stdout } = probe(1);
-    expect(stdout).toMatch(/^n2 +vxlan +carries +passes +1430$/m);
+    expect(stdout).toMatch(/^n2 +vxlan +carries +passes +1450$/m);
     expect(stdout).toMatch(/^n3 +vxlan +does not pass +0$/m);
-    expect(stdout).toMatch(/^n3 +routed +carries +passes +1430$/m);
+    expect(stdout).toMatch(/^n3 +routed +carries +passes +1450$/m);
     expect(stdout).toContain(
       'note: n3 by vxlan: UDP port 4789 between 192.168.1.11, fd01::11 and 192.168.2.13, fd02::13 does not arrive, or the answer does not: open it in the firewall',
     );
@@ -105,19 +108,58 @@ describe('mode auto', () => {
     expect(await fabric.unreachable('dual')).toEqual([]);
   });
 
-  it('takes a tunnel where packets with pods\' addresses are dropped, and one with room where large ones are', {
-    timeout: 120_000,
-  }, async () => {
+  it('stays with what lets at least small packets through, and tells how small', { timeout: 90_000 }, async () => {
     drop('meta length > 1400 udp dport 4789');
-    await agreeOn('routed');
-    expect(wayTo(1, 3)).toMatchObject({ passing: { vxlan: 'small' } });
-    const { stdout } = probe(1);
-    expect(stdout).toMatch(/^n3 +vxlan +only small packets +13\d\d$/m);
-    fabric.router.exec('nft add rule inet block forward ip saddr 10.244.0.0/16 drop');
-    fabric.router.exec('nft add rule inet block forward ip6 saddr fd00:244::/32 drop');
+    for (const pods of ['ip saddr 10.244.0.0/16', 'ip6 saddr fd00:244::/32']) {
+      fabric.router.exec(`nft add rule inet block forward oifname n3 ${pods} drop`);
+    }
+    await until(
+      () => `small packets only between n1 and n3: ${JSON.stringify(ways(1))}`,
+      () => wayTo(1, 3).passing['vxlan'] === 'small' && wayTo(1, 3).passing['routed'] === 'none',
+      60_000,
+    );
     await agreeOn('vxlan');
-    expect(wayTo(1, 3).why).toContain('nothing lets packets of full size through');
+    expect(wayTo(1, 3).why).toBe('nothing lets packets of full size through');
     expect(await fabric.unreachable('dual')).toEqual([]);
+    const { status, stdout } = probe(1);
     undrop();
+    // of the 1,400 bytes 20 are the outer IP header, 8 UDP's, 8 VXLAN's and 14 the inner Ethernet header
+    expect(stdout).toMatch(/^n3 +vxlan +carries +only small packets +1350$/m);
+    expect(status).toBe(1);
+  });
+});
+
+/** `culvert mode set`, where all nodes can be reached. */
+const setMode = (mode: string): { status: number; stdout: string } =>
+  fabric.router.try(`${join(binDir, 'culvert')} mode set ${mode} --file ${fabric.clusterFile}`);
+
+describe('a mode of its own', () => {
+  it('is left and taken up again while packets flow', { timeout: 120_000 }, async () => {
+    const flows = allPings(1000);
+    for (const mode of ['routed', 'auto', 'vxlan']) expect(setMode(mode)).toMatchObject({ status: 0 });
+    for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
+    expect(ways(1)).toEqual([]);
+  });
+
+  it('is probed too: what does not pass has the exit code 1', { timeout: 60_000 }, () => {
+    expect(probe(1)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^n3 +vxlan +carries +passes +1450$/m) });
+    drop('udp dport 4789');
+    const { status, stdout } = probe(1);
+    undrop();
+    expect(stdout).toContain('problem: n3 by vxlan: UDP port 4789 between 192.168.1.11, fd01::11 and 192.168.2.13');
+    expect(stdout).not.toContain('problem: n2');
+    expect(status).toBe(1);
+  });
+
+  it('bgp: knocks at TCP port 179', { timeout: 60_000 }, async () => {
+    expect(setMode('bgp')).toMatchObject({ status: 0 });
+    await node(2).agent.stop();
+    birdc(node(2).host, 'down');
+    drop('tcp dport 179');
+    const { status, stdout } = probe(1);
+    undrop();
+    expect(stdout).toContain('problem: n2: nobody speaks BGP at 192.168.1.12');
+    expect(stdout).toContain('problem: n3: TCP port 179 between fd01::11 and fd02::13 does not arrive');
+    expect(status).toBe(1);
   });
 });
