@@ -33,11 +33,13 @@ describe('the agent configuration', () => {
     const source = new FileSource(config.cluster.file);
     expect(source.read().nodes.map((n) => n.site)).toEqual(['north', 'north', 'south']);
     expect([...notes, ...source.notes]).toEqual([]);
-    expect(modesOf(config)).toContain(name === 'two-sites.yaml' ? 'wireguard' : name.replace('.yaml', ''));
+    expect([config.mode, ...modesOf(config)]).toContain(
+      name === 'two-sites.yaml' ? 'wireguard' : name.replace('.yaml', ''),
+    );
   });
 
   it.each<[string, unknown, string[]]>([
-    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp"']],
+    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
     ['betweenSites', { betweenSites: 'bgp' }, ['betweenSites: "bgp": one of "vxlan", "ipip", "wireguard", "routed"']],
     [
       'wireguard',
