@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
+import { AddressWatch } from './address-watch.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { HttpServer } from './http.ts';
 import { withKeys } from './keys.ts';
@@ -33,7 +34,11 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
-  const reconciler = new Reconciler({ config, source, exec, kernel, speaker, prober, ways, status, log });
+  const everyMs = config.resyncSeconds * 1000;
+  const addresses = (): readonly string[] => reconciler.addresses;
+  const addressWatch = new AddressWatch({ exec, addresses, everyMs, changed, log });
+  const watchers = { speaker, prober, ways, addressWatch };
+  const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -45,7 +50,7 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, ...sweep];
+  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, addressWatch, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 

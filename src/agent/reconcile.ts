@@ -9,11 +9,12 @@ import type { Exec } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
-import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
+import { type ClusterNode, type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
 import { diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { isAuto } from '../plan/settings.ts';
+import type { AddressWatch } from './address-watch.ts';
 import { withAbleCandidates } from './candidates.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
@@ -38,6 +39,7 @@ export interface ReconcilerParts {
   readonly speaker: Speaker;
   readonly prober: Prober;
   readonly ways: Ways;
+  readonly addressWatch: AddressWatch;
   readonly status: Status;
   readonly log: Log;
 }
@@ -56,7 +58,7 @@ export class Reconciler implements Task {
   /** What the host is like since the last pass that went through; unknown after one that did not. */
   #known: Known | undefined;
   #devices: ReadonlySet<string> = new Set();
-  #podCIDRs: readonly Prefix[] = [];
+  #own: ClusterNode | undefined;
   #sysctls: readonly SysctlState[] = [];
 
   constructor(parts: ReconcilerParts) {
@@ -74,7 +76,12 @@ export class Reconciler implements Task {
 
   /** This node's own, as last planned. */
   get podCIDRs(): readonly Prefix[] {
-    return this.#podCIDRs;
+    return this.#own?.podCIDRs.map((p) => p.prefix) ?? [];
+  }
+
+  /** This node's own, as last planned. */
+  get addresses(): readonly string[] {
+    return this.#own?.addresses.map((a) => a.text) ?? [];
   }
 
   /** Those that were last planned. */
@@ -136,7 +143,7 @@ export class Reconciler implements Task {
     status.passed(done, view.nodes.length, ms / 1000, isRepair);
     this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
     this.#devices = new Set(plan.devices);
-    this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
+    this.#own = plan.own;
     this.#sysctls = plan.state.sysctls;
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
@@ -206,6 +213,7 @@ export class Reconciler implements Task {
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
       ...this.#parts.ways.problems,
+      ...this.#parts.addressWatch.problems,
       ...this.#firewall,
       ...(other
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]

@@ -1,10 +1,10 @@
-/** Mode auto and `culvert probe`: packets dropped on purpose between real nodes, and what the nodes make of it. */
+/** Mode auto, `culvert probe` and doubled addresses: packets dropped on purpose between real nodes, and what the nodes make of it. */
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Fabric, until } from '../support/agents.ts';
+import { Fabric, type Line, until } from '../support/agents.ts';
 import { pings } from '../support/flow.ts';
-import { binDir } from '../support/netns.ts';
+import { binDir, Host } from '../support/netns.ts';
 import { lacking } from '../support/suite.ts';
 import { birdc, endBirds } from '../support/top-of-rack.ts';
 
@@ -183,5 +183,37 @@ describe('a mode of its own', () => {
     expect(stdout).toContain('problem: n2: nobody speaks BGP at 192.168.1.12');
     expect(stdout).toContain('problem: n3: TCP port 179 between fd01::11 and fd02::13 does not arrive');
     expect(status).toBe(1);
+  });
+});
+
+describe('another host with the address of a node', () => {
+  const [v4, v6] = [/another host .* has 192\.168\.1\.12, the address of this node/, /another host .* has fd01::12,/];
+  const said = (msg: (line: Line) => unknown): string => node(2).agent.lines.map(msg).filter(Boolean).join('\n');
+
+  it('is told by the node, and when it is over', { timeout: 60_000 }, async () => {
+    await node(2).agent.stop();
+    const clone = new Host('ag-x');
+    try {
+      clone.exec(`ip link add name eth0 type veth peer name x netns ${fabric.router.name}`);
+      fabric.router.exec('ip link set dev x master sw up');
+      for (const address of ['192.168.1.12/24', 'fd01::12/64 nodad']) clone.exec(`ip addr add dev eth0 ${address}`);
+      clone.exec('ip link set dev eth0 up');
+      // IPv6 is asked for when the address is set, and then by the kernel
+      node(2).host.exec('ip addr del fd01::12/64 dev eth0');
+      node(2).host.exec('ip addr add fd01::12/64 dev eth0');
+      node(2).agent.start();
+      await until(
+        () => `both told: ${node(2).agent.output}`,
+        () => [v4, v6].every((t) => t.test(said((l) => l.msg))),
+        30_000,
+      );
+      expect(node(1).agent.output).not.toContain('another host');
+    } finally {
+      clone.remove();
+    }
+    node(2).host.exec('ip addr del fd01::12/64 dev eth0');
+    node(2).host.exec('ip addr add fd01::12/64 dev eth0 nodad');
+    const isOver = () => [v4, v6].every((t) => t.test(said((l) => l.msg === 'no longer' && l['problem'])));
+    await until(() => `both over: ${node(2).agent.output}`, isOver, 30_000);
   });
 });
