@@ -6,6 +6,7 @@ import { get } from 'node:http';
 import { parseArgs, promisify } from 'node:util';
 import { withTrafficText } from '../cluster/edit.ts';
 import { FileSource } from '../cluster/file.ts';
+import { wantOneOf } from '../cluster/schema.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
 import {
@@ -80,7 +81,7 @@ async function askNode(node: ClusterNode, port: number): Promise<Answer> {
 
 function oneOf<T extends string>(option: string, value: string | undefined, values: readonly T[]): T | undefined {
   if (value === undefined || values.includes(value as T)) return value as T | undefined;
-  throw new UsageError(`${option}: got "${value}", want one of ${values.map((v) => `"${v}"`).join(', ')}`);
+  throw new UsageError(`${option}: got "${value}", want ${wantOneOf(values)}`);
 }
 
 function numberOf(option: string, value: string, max: number): number {
