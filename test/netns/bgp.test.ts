@@ -19,7 +19,7 @@ beforeAll(() => {
 });
 afterEach(async () => {
   await fabric.stop();
-  endBirds(fabric);
+  await endBirds(fabric);
 });
 afterAll(() => fabric.remove());
 
