@@ -5,10 +5,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric } from '../support/agents.ts';
 import { nodesOf } from '../support/cluster.ts';
 import { Dice } from '../support/dice.ts';
-import { pinging } from '../support/flow.ts';
 
 const seed = Number(process.env['KILL_SEED'] ?? Date.now() % 1_000_000);
 const kills = 50;

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric, read, until } from '../support/agents.ts';
 import { nodesOf, type Stack } from '../support/cluster.ts';
-import { pinging } from '../support/flow.ts';
 import { Sniffer } from '../support/sniffer.ts';
 
 let fabric: Fabric;

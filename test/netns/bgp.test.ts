@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Speaker } from '../../src/agent/speaker.ts';
+import { type Pings, pinging } from '../../src/lab/pinging.ts';
 import { Fabric, until } from '../support/agents.ts';
-import { type Pings, pinging } from '../support/flow.ts';
 import { Sniffer } from '../support/sniffer.ts';
 import { birdc, birdPid, endBirds, rackOf, routerPeers, TopOfRack } from '../support/top-of-rack.ts';
 

@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric, read, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import type { Stack } from '../support/cluster.ts';
-import { pinging } from '../support/flow.ts';
 import { Sniffer } from '../support/sniffer.ts';
 import { type Feature, lacking } from '../support/suite.ts';
 

@@ -4,10 +4,10 @@
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric, patience, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import { Dice } from '../support/dice.ts';
-import { pinging } from '../support/flow.ts';
 import type { Feature } from '../support/suite.ts';
 
 const rounds = Number(process.env['REPAIR_ROUNDS'] ?? (patience > 1 ? 8 : 12));

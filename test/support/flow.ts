@@ -41,34 +41,6 @@ export function pings(netns: string, address: string, count: number): Flow<{ sen
   };
 }
 
-/** What became of the pings of a time. */
-export interface Pings {
-  sent: number;
-  lost: number;
-  /** The longest time without an answer. */
-  gapMs: number;
-}
-
-/** Pings every so many milliseconds until stopped. */
-export function pinging(netns: string, address: string, everyMs = 10): Flow<Pings> {
-  const child = nsenter(netns, ['ping', '-nD', '-i', String(everyMs / 1000), address]);
-  const output = outputOf(child);
-  return {
-    async stop() {
-      child.kill('SIGINT');
-      const out = await output;
-      const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(out) ?? [];
-      const times = [...out.matchAll(/^\[([\d.]+)\] \d+ bytes from /gm)].map((m) => Number(m[1]) * 1000);
-      return {
-        sent: Number(sent),
-        // the last one's answer may be on its way when ping ends
-        lost: Math.max(0, Number(sent) - Number(received) - 1),
-        gapMs: Math.max(...times.slice(1).map((t, i) => t - times[i]!)),
-      };
-    },
-  };
-}
-
 const receiver = `
 const hash = require('crypto').createHash('sha256'); let bytes = 0;
 const server = require('net').createServer((c) => {
