@@ -62,6 +62,7 @@ export class PathMtu implements Task {
   readonly #paths = new Map<string, Path>();
   #wake = new AbortController();
   #nextPingMs = 0;
+  #isUnsaved = false;
   #noProgram: string | undefined;
 
   constructor(parts: PathMtuParts) {
@@ -87,43 +88,59 @@ export class PathMtu implements Task {
     if (!this.#parts.enabled) return;
     const now = performance.now();
     const gone = new Set(this.#paths.keys());
+    let isNew = false;
     for (const target of targets) {
       gone.delete(target.address);
       const known = this.#paths.get(target.address);
       if (known?.target.mtuBytes === target.mtuBytes) continue;
       this.#paths.set(target.address, { target, dueMs: now });
-      this.#wake.abort();
+      isNew = true;
     }
     for (const address of gone) {
       this.#paths.delete(address);
-      this.#measured.delete(address);
+      this.#isUnsaved = this.#measured.delete(address) || this.#isUnsaved;
     }
+    if (!isNew) return;
+    this.#wake.abort();
+    this.#wake = new AbortController();
   }
 
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.abort());
+    await Promise.all(Array.from({ length: breadth }, () => this.#work(signal)));
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const now = performance.now();
-      const due = [...this.#paths.values()].filter((p) => p.dueMs <= now);
-      const work = Array.from({ length: Math.min(breadth, due.length) }, async () => {
-        for (let path = due.shift(); path && !signal.aborted; path = due.shift()) await this.#measure(path, signal);
-      });
-      await Promise.all(work);
-      this.#save();
-      const next = Math.min(...[...this.#paths.values()].map((p) => p.dueMs), performance.now() + 3_600_000);
-      await pause(Math.max(next - performance.now(), spacingMs), this.#wake.signal);
-      this.#wake = new AbortController();
+      const path = this.#next();
+      if (path && path.dueMs <= performance.now()) {
+        await this.#measure(path, signal);
+        continue;
+      }
+      if (this.#isUnsaved) this.#save();
+      await pause(path ? Math.min(path.dueMs - performance.now(), 3_600_000) : 3_600_000, this.#wake.signal);
     }
+  }
+
+  /** The path that is due first, those being measured aside. */
+  #next(): Path | undefined {
+    let first: Path | undefined;
+    for (const path of this.#paths.values()) if (path.dueMs < (first?.dueMs ?? Number.POSITIVE_INFINITY)) first = path;
+    return first;
   }
 
   async #measure(path: Path, signal: AbortSignal): Promise<void> {
     const { node, address, family, mtuBytes } = path.target;
+    path.dueMs = Number.POSITIVE_INFINITY;
     const found = await findPathMtu(family, mtuBytes, this.#ping(path.target, signal));
     path.dueMs = performance.now() + this.#parts.everySeconds * 1000;
     // a node that does not answer at all is away, or does not answer anybody: what was found before still holds
     if (found === undefined || signal.aborted || this.#paths.get(address) !== path) return;
-    const before = this.#measured.get(address) ?? mtuBytes;
+    const known = this.#measured.get(address);
+    if (found === known) return;
     this.#measured.set(address, found);
+    this.#isUnsaved = true;
+    const before = known ?? mtuBytes;
     if (found === before) return;
     this.#parts.log('info', 'path MTU', { node, address, mtu: found, before });
     this.#save();
@@ -131,19 +148,20 @@ export class PathMtu implements Task {
   }
 
   #save(): void {
-    const { enabled, run } = this.#parts;
-    if (enabled && this.#measured.size > 0) writeDocument(fileIn(run), Object.fromEntries(this.#measured));
+    this.#isUnsaved = false;
+    writeDocument(fileIn(this.#parts.run), Object.fromEntries(this.#measured));
   }
 
   /** Pings of one address, each when its turn has come. */
   #ping({ address, family }: PathTarget, signal: AbortSignal): Ping {
     const headers = family === 4 ? 28 : 48;
-    return async (bytes, count) => {
+    return async (bytes) => {
       const now = performance.now();
       this.#nextPingMs = Math.max(this.#nextPingMs + spacingMs, now);
       await sleep(this.#nextPingMs - now);
       if (signal.aborted) return { passed: false };
-      const options = ['-n', '-c', `${count}`, '-i', '0.2', '-W', '1', '-M', 'do', '-s', `${bytes - headers}`];
+      // one a quarter of a second until one is answered, for a second
+      const options = ['-n', '-c', '1', '-w', '1', '-i', '0.25', '-M', 'do', '-s', `${bytes - headers}`];
       try {
         await this.#parts.exec(['ping', ...options, address]);
         this.#noProgram = undefined;

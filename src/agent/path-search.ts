@@ -2,8 +2,8 @@
 
 import type { Family } from '../net/address.ts';
 
-/** Sends packets of so many bytes, IP header included; `said` is what the kernel or a router calls the MTU. */
-export type Ping = (bytes: number, count: number) => Promise<{ passed: boolean; said?: number }>;
+/** Whether one of a few packets of so many bytes, IP header included, gets there; `said` is what the kernel or a router calls the MTU. */
+export type Ping = (bytes: number) => Promise<{ passed: boolean; said?: number }>;
 
 /** What every IPv6 link carries, and what every IPv4 host takes in (RFC 8200, RFC 791). */
 const floorBytes: Readonly<Record<Family, number>> = { 4: 576, 6: 1280 };
@@ -22,18 +22,18 @@ function sizesBetween(passes: number, fails: number): number[] {
 export async function findPathMtu(family: Family, most: number, ping: Ping): Promise<number | undefined> {
   let [passes, fails] = [Math.min(floorBytes[family], most), most];
   for (let bytes = most; ; ) {
-    const { passed, said } = await ping(bytes, 1);
+    const { passed, said } = await ping(bytes);
     if (passed) return bytes;
     fails = bytes;
     if (said === undefined || said >= bytes || said < passes) break;
     bytes = said;
   }
-  if (!(await ping(passes, 2)).passed) return undefined;
-  // the one that did not come back may just have been lost
-  if ((await ping(fails, 3)).passed) return fails;
+  if (!(await ping(passes)).passed) return undefined;
+  // those that did not come back may just have been lost
+  if ((await ping(fails)).passed) return fails;
   while (fails - passes > 1) {
     const sizes = sizesBetween(passes, fails);
-    const answers = await Promise.all(sizes.map((bytes) => ping(bytes, 2)));
+    const answers = await Promise.all(sizes.map((bytes) => ping(bytes)));
     const first = answers.findIndex((a) => !a.passed);
     passes = (first < 0 ? sizes.at(-1) : sizes[first - 1]) ?? passes;
     fails = sizes[first] ?? fails;
