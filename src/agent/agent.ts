@@ -13,6 +13,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { PathMtu } from './path-mtu.ts';
 import { Poll } from './poll.ts';
 import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
@@ -31,7 +32,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const changed = (): void => reconciler.hostChanged();
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
-  const reconciler = new Reconciler({ config, source, kernel, speaker, prober, status, log });
+  const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
+  const reconciler = new Reconciler({ config, source, kernel, speaker, prober, pathMtu, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -43,7 +45,7 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ...sweep];
+  const tasks = [watching, monitor, poll, speaker, reconciler, prober, pathMtu, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
 }
 

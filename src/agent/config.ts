@@ -50,6 +50,12 @@ export const configSchema = z.object(
     behindRouter: oneOf('refuse', 'gateway'),
     attach: oneOf('ptp', 'bridge'),
     mtu: z.union([z.literal('auto'), integer(1280, 65535, wantMtu)], wantMtu).default('auto'),
+    pathMtu: z
+      .object(
+        { enabled: yesOrNo(true), everySeconds: integer(1, 86_400).default(60) },
+        'an object with enabled and everySeconds',
+      )
+      .prefault({}),
     masquerade: yesOrNo(true),
     vxlan: z
       .object(

@@ -144,9 +144,10 @@ async function set(mode: string | undefined, given: Options): Promise<number> {
 
 function lineOf(answer: Answer, digest: string): string {
   if (typeof answer === 'string') return answer;
-  const { traffic, cluster, notAccepted, unanswered } = answer;
+  const { traffic, mtu, cluster, notAccepted, unanswered } = answer;
   return [
     formatTraffic(traffic),
+    `MTU ${mtu}`,
     traffic.alsoAccept && `accepts ${formatTraffic(traffic.alsoAccept)} too`,
     cluster !== digest && 'has another cluster file',
     ...notAccepted,
@@ -154,6 +155,18 @@ function lineOf(answer: Answer, digest: string): string {
   ]
     .filter((part) => part)
     .join('; ');
+}
+
+/** Nodes whose pods have another MTU than those of the others, in words; large packets to and from them need a closer look. */
+export function mtuRemark(answers: readonly Answer[]): string | undefined {
+  const said = answers.filter((a) => typeof a !== 'string');
+  const byMtu = Map.groupBy(said, (a) => a.mtu);
+  if (byMtu.size < 2) return undefined;
+  const groups = [...byMtu].map(([mtu, nodes]) => {
+    const names = nodes.slice(0, 5).map((n) => n.node);
+    return `${mtu} on ${names.join(', ')}${nodes.length > 5 ? ` and ${nodes.length - 5} more` : ''}`;
+  });
+  return `pods' MTU is not the same everywhere: ${groups.join('; ')}`;
 }
 
 async function show(given: Options): Promise<number> {
@@ -173,6 +186,8 @@ async function show(given: Options): Promise<number> {
     say(`cluster file: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
+    const remark = mtuRemark(answers);
+    if (remark) say(remark);
   }
   return isFine ? exitCode.fine : exitCode.problems;
 }

@@ -12,6 +12,7 @@ import { birdLines } from './bird-diff.ts';
 import { readConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
+import { readPathMtus } from './path-mtu.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
@@ -21,7 +22,7 @@ async function run(args: string[], machine: Machine): Promise<number> {
   const source = new FileSource(config.cluster.file);
   const view = source.read();
   const settings = withKeys(withTraffic(config, view), false);
-  const { plan, changes } = await look({ view, settings, kernel });
+  const { plan, changes } = await look({ view, settings, kernel, pathMtus: readPathMtus(config) });
   const problems = plan.problems.map((p) => p.text);
   const bird = await birdLines(plan.bgp?.configuration, birdFiles(config.paths.run));
   for (const note of [...notes, ...source.notes]) machine.warn(note);

@@ -20,6 +20,7 @@ import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
 import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import type { PathMtu } from './path-mtu.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
@@ -32,6 +33,7 @@ export interface ReconcilerParts {
   readonly kernel: Kernel;
   readonly speaker: Speaker;
   readonly prober: Prober;
+  readonly pathMtu: PathMtu;
   readonly status: Status;
   readonly log: Log;
 }
@@ -114,14 +116,14 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { kernel, speaker, prober, status, log } = this.#parts;
+    const { kernel, speaker, prober, pathMtu, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
     const settings = this.#settings(view);
-    const done = await converge({ view, settings, kernel, printed: this.#printed, known });
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known, pathMtus: pathMtu.measured });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -135,6 +137,7 @@ export class Reconciler implements Task {
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);
+    pathMtu.aim(plan.targets);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
@@ -181,6 +184,7 @@ export class Reconciler implements Task {
       node: settings.node,
       cluster: view.digest,
       traffic: spelled(settings),
+      mtu: plan.mtuBytes,
       notAccepted,
       unanswered,
     });
@@ -194,6 +198,7 @@ export class Reconciler implements Task {
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
+      ...this.#parts.pathMtu.problems,
       ...this.#firewall,
       ...(other
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]

@@ -6,6 +6,7 @@ import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from 
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
+import type { PathTarget } from './path-mtu.ts';
 import { type Probe, planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
 import { type HostFacts, readUnderlay } from './underlay.ts';
@@ -15,8 +16,10 @@ export interface NodePlan {
   /** Parts that cannot be had; the rest stands. */
   readonly problems: readonly PlanProblem[];
   readonly own: ClusterNode;
-  /** What a pod's packets may be long. */
+  /** How long packets of pods to come may be. */
   readonly mtuBytes: number;
+  /** Where to measure how long packets may be on their way. */
+  readonly targets: readonly PathTarget[];
   /** Addresses that have to answer while traffic changes its way. */
   readonly probes: readonly Probe[];
   /** The interfaces it rests on. */
@@ -64,7 +67,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const underlay = readUnderlay(facts, own);
   const sysctls = forwarding(podFamiliesOf(own), facts);
   const others = view.nodes.filter((n) => n !== own);
-  const { parts, problems, unmasked, probes, mtuBytes, bgp, ...paths } = planPaths({
+  const { parts, problems, unmasked, probes, mtuBytes, targets, bgp, ...paths } = planPaths({
     own,
     others,
     underlay,
@@ -76,5 +79,5 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = new Set<string>();
   for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
-  return { state, problems, own, mtuBytes, probes, devices: [...devices], bgp };
+  return { state, problems, own, mtuBytes, targets, probes, devices: [...devices], bgp };
 }
