@@ -1,8 +1,10 @@
-/** Works through a list, a few at a time, in order; rejects with the first error. */
-export async function pool<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
-  const left = items.values();
-  const worker = async () => {
-    for (const item of left) await work(item);
+/** Does a piece of work for each of many, so many at a time; answers in their order, rejects with the first error. */
+export async function pool<T, R>(items: readonly T[], width: number, work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const left = items.entries();
+  const lane = async (): Promise<void> => {
+    for (const [i, item] of left) results[i] = await work(item);
   };
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker));
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+  return results;
 }

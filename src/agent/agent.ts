@@ -20,6 +20,7 @@ import { Reconciler } from './reconcile.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
+import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
@@ -33,7 +34,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
-  const reconciler = new Reconciler({ config, source, kernel, speaker, prober, pathMtu, status, log });
+  const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const reconciler = new Reconciler({ config, source, exec, kernel, speaker, prober, ways, pathMtu, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -45,8 +47,8 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, pathMtu, ...sweep];
-  return [...tasks, new HttpServer({ listen: config.listen, status, prober, tasks })];
+  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, pathMtu, ...sweep];
+  return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 
 function untilAborted(signal: AbortSignal, start: () => void): Promise<void> {

@@ -9,8 +9,8 @@ import { betweenSites, wantOneOf } from '../cluster/schema.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import { type ClusterTraffic, type ClusterView, modes } from '../plan/cluster.ts';
-import type { WireGuardKeys } from '../plan/settings.ts';
+import { type ClusterTraffic, type ClusterView, trafficModes, wayModes } from '../plan/cluster.ts';
+import type { AutoSettings, WireGuardKeys } from '../plan/settings.ts';
 import { bgpSchema } from './bgp-config.ts';
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
@@ -25,6 +25,13 @@ const yesOrNo = (value: boolean) => z.boolean('true or false').default(value);
 const integer = (min: number, max: number, want = `a whole number from ${min} to ${max}`) =>
   z.int(want).min(min, want).max(max, want);
 const path = (value: string) => z.string(wantPath).refine(isAbsolute, wantPath).default(value);
+
+const wantCandidates = `a list of ${wayModes.map((m) => `"${m}"`).join(', ')}, each at most once`;
+const candidatesSchema = z
+  .array(z.enum(wayModes, wantCandidates), wantCandidates)
+  .min(1, wantCandidates)
+  .refine((list) => new Set(list).size === list.length, wantCandidates)
+  .default(() => [...wayModes]);
 
 /** Host and port of a `listen` text. */
 export function parseListen(text: string): { host: string; port: number } | undefined {
@@ -44,7 +51,7 @@ export const configSchema = z.object(
         'an object with source and file',
       )
       .prefault({}),
-    mode: oneOf(...modes),
+    mode: oneOf(...trafficModes),
     betweenSites,
     sameSubnet: oneOf('tunnel', 'direct'),
     behindRouter: oneOf('refuse', 'gateway'),
@@ -77,6 +84,7 @@ export const configSchema = z.object(
       )
       .prefault({}),
     bgp: bgpSchema,
+    auto: z.object({ candidates: candidatesSchema }, 'an object with candidates').prefault({}),
     listen: z
       .string(wantListen)
       .refine((text) => parseListen(text) !== undefined, wantListen)
@@ -111,8 +119,10 @@ export const configSchema = z.object(
 
 type ConfigFile = z.infer<typeof configSchema>;
 
-export type AgentConfig = Omit<ConfigFile, 'node' | 'wireguard'> & {
+export type AgentConfig = Omit<ConfigFile, 'node' | 'wireguard' | 'auto'> & {
   node: string;
+  /** With what has been chosen so far, once it is known (ways.ts). */
+  auto: AutoSettings;
   /** With the node's keys once they were looked for (keys.ts). */
   wireguard: ConfigFile['wireguard'] & { keys?: WireGuardKeys };
 };

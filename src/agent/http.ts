@@ -5,6 +5,7 @@ import { parseListen } from './config.ts';
 import type { Prober } from './probe.ts';
 import type { NodeStatus, Status } from './status.ts';
 import type { Task } from './task.ts';
+import type { Ways } from './ways.ts';
 
 function send(response: ServerResponse, code: number, type: string, body: string): void {
   response.writeHead(code, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
@@ -15,6 +16,7 @@ export interface HttpParts {
   readonly listen: string;
   readonly status: Status;
   readonly prober: Prober;
+  readonly ways: Ways;
   /** Those whose readiness counts. */
   readonly tasks: readonly Task[];
 }
@@ -47,7 +49,7 @@ export class HttpServer implements Task {
   }
 
   async #answer(url: string, response: ServerResponse): Promise<void> {
-    const { status, prober, tasks } = this.#parts;
+    const { status, prober, ways, tasks } = this.#parts;
     switch (new URL(url, 'http://agent').pathname) {
       case '/healthz':
         return send(response, 200, 'text/plain', 'ok\n');
@@ -59,7 +61,8 @@ export class HttpServer implements Task {
       case '/status': {
         const { applied, problems } = status;
         if (!applied) return send(response, 503, 'application/json', `${JSON.stringify({ problems })}\n`);
-        const body: NodeStatus = { ...applied, unanswered: [...applied.unanswered, ...prober.unanswered], problems };
+        const unanswered = [...applied.unanswered, ...prober.unanswered, ...ways.unanswered(applied.traffic)];
+        const body: NodeStatus = { ...applied, unanswered, ways: ways.status, problems };
         return send(response, 200, 'application/json', `${JSON.stringify(body)}\n`);
       }
       case '/metrics':

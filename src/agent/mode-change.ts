@@ -38,13 +38,8 @@ const everyMs = 200;
 const breadth = 32;
 
 /** Asks all of these; answers in their order. */
-export async function askAll(nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> {
-  const answers: Answer[] = [];
-  await pool([...nodes.entries()], breadth, async ([i, node]) => {
-    answers[i] = await ask(node);
-  });
-  return answers;
-}
+export const askAll = (nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> =>
+  pool(nodes, breadth, ask);
 
 /** What keeps a node from confirming a step; `final` will not mend by itself. */
 interface Lack {

@@ -12,10 +12,9 @@ import { formatTraffic } from '../plan/change.ts';
 import {
   type ClusterNode,
   type ClusterTraffic,
-  type Mode,
-  modes,
   modesBetweenSites,
   type Traffic,
+  trafficModes,
 } from '../plan/cluster.ts';
 import { replaceFile } from '../store/files.ts';
 import { defaultConfigFile } from './agent.ts';
@@ -118,10 +117,10 @@ function partsOf(given: Options): ChangeParts {
 }
 
 async function set(mode: string | undefined, given: Options): Promise<number> {
-  if (mode === undefined) throw new UsageError(`mode set: which? one of ${modes.join(', ')}`);
+  if (mode === undefined) throw new UsageError(`mode set: which? one of ${trafficModes.join(', ')}`);
   const parts = partsOf(given);
   const asked = {
-    mode: oneOf<Mode>('mode set', mode, modes)!,
+    mode: oneOf('mode set', mode, trafficModes)!,
     betweenSites: oneOf('--between-sites', given['between-sites'], modesBetweenSites),
     sameSubnet: oneOf('--same-subnet', given['same-subnet'], ['tunnel', 'direct'] as const),
   };
@@ -210,7 +209,7 @@ export const modeCommand: Command = {
 
 set changes the key traffic of the cluster file, and so all nodes, in steps that every node's agent confirms: all accept both ways;
 then each route is replaced; then the old way goes. A step that is not confirmed in time is taken back. What was interrupted
-goes on with the same command, or back with the mode of before. MODE is one of ${modes.join(', ')}.
+goes on with the same command, or back with the mode of before. MODE is one of ${trafficModes.join(', ')}.
 
   --config FILE   this node's configuration, which names the cluster file and the agents' port (default ${defaultConfigFile})
   --file FILE     the cluster file itself; then --config is not read

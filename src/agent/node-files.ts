@@ -34,7 +34,8 @@ export const conflist = (nodeFile: string): object => ({
   plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
-const writeDocument = (file: string, document: object): boolean =>
+/** Writes it where it differs; answers whether it did. */
+export const writeDocument = (file: string, document: object): boolean =>
   replaceIfOther(file, `${JSON.stringify(document, null, 2)}\n`);
 
 /** Another network configuration that a runtime would take instead of ours: it uses the first by name. */

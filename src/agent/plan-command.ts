@@ -9,19 +9,24 @@ import type { Machine } from '../kernel/machine.ts';
 import { asCommand, render } from '../plan/render.ts';
 import { defaultConfigFile, readConfigOption } from './agent.ts';
 import { birdLines } from './bird-diff.ts';
+import { withAbleCandidates } from './candidates.ts';
 import { readConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
 import { readPathMtus } from './path-mtu.ts';
+import { readChosen } from './ways.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
   const notes: string[] = [];
   const config = readConfig(options.config, notes);
-  const kernel = createKernel(createExec());
+  const exec = createExec();
+  const kernel = createKernel(exec);
   const source = new FileSource(config.cluster.file);
   const view = source.read();
-  const settings = withKeys(withTraffic(config, view), false);
+  const able = await withAbleCandidates(withTraffic(config, view), exec);
+  const auto = { ...able.auto, chosen: readChosen(config.paths.run) };
+  const settings = withKeys({ ...able, auto }, false);
   const { plan, changes } = await look({ view, settings, kernel, pathMtus: readPathMtus(config) });
   const problems = plan.problems.map((p) => p.text);
   const bird = await birdLines(plan.bgp?.configuration, birdFiles(config.paths.run));

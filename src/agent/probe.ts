@@ -3,9 +3,10 @@
  * leads them there), until each has answered once. /status names those that have not.
  */
 
-import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
-import type { Probe } from '../plan/paths.ts';
+import type { Probe } from '../plan/trial.ts';
+import { pool } from '../pool.ts';
+import { ping } from './ping.ts';
 import { pause, type Task } from './task.ts';
 
 /** Pings at a time. */
@@ -44,22 +45,15 @@ export class Prober implements Task {
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.abort());
     while (!signal.aborted) {
-      const left = [...this.#unanswered];
-      const work = Array.from({ length: Math.min(breadth, left.length) }, async () => {
-        for (let probe = left.shift(); probe && !signal.aborted; probe = left.shift()) await this.#ask(probe);
+      await pool(this.#unanswered, breadth, async (probe) => {
+        if (!signal.aborted) await this.#ask(probe);
       });
-      await Promise.all(work);
       await pause(this.#unanswered.length > 0 ? everyMs : 3_600_000, this.#wake.signal);
       this.#wake = new AbortController();
     }
   }
 
   async #ask(probe: Probe): Promise<void> {
-    try {
-      await this.#exec(['ping', '-n', '-q', '-c', '1', '-W', '1', probe.address]);
-      this.#unanswered = this.#unanswered.filter((p) => p !== probe);
-    } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
-    }
+    if (await ping(this.#exec, probe)) this.#unanswered = this.#unanswered.filter((p) => p !== probe);
   }
 }

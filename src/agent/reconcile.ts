@@ -5,6 +5,7 @@
 
 import type { ClusterSource } from '../cluster/file.ts';
 import { ConfigError } from '../errors.ts';
+import type { Exec } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
@@ -12,6 +13,8 @@ import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluste
 import { diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
+import { isAuto } from '../plan/settings.ts';
+import { withAbleCandidates } from './candidates.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
@@ -26,14 +29,17 @@ import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
+import type { Ways } from './ways.ts';
 
 export interface ReconcilerParts {
   readonly config: AgentConfig;
   readonly source: ClusterSource;
+  readonly exec: Exec;
   readonly kernel: Kernel;
   readonly speaker: Speaker;
   readonly prober: Prober;
   readonly pathMtu: PathMtu;
+  readonly ways: Ways;
   readonly status: Status;
   readonly log: Log;
 }
@@ -116,13 +122,13 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { kernel, speaker, prober, pathMtu, status, log } = this.#parts;
+    const { kernel, speaker, prober, ways, pathMtu, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
-    const settings = this.#settings(view);
+    const settings = await this.#settings(view);
     const done = await converge({ view, settings, kernel, printed: this.#printed, known, pathMtus: pathMtu.measured });
     const { plan, changes, failures, facts } = done;
     const isRepair =
@@ -138,10 +144,12 @@ export class Reconciler implements Task {
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
+    ways.aim(plan.ways, plan.mtuBytes);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
-    if (refused.length === 0 && (status.ready || speaker.isSettled)) this.#finish(plan, settings, view);
+    if (refused.length === 0 && (status.ready || (speaker.isSettled && ways.isSettled)))
+      this.#finish(plan, settings, view);
     return refused;
   }
 
@@ -162,14 +170,17 @@ export class Reconciler implements Task {
   }
 
   /** This node's own configuration with what the cluster says of traffic. */
-  #settings(view: ClusterView): NodeConfig {
-    const { config, log } = this.#parts;
+  async #settings(view: ClusterView): Promise<NodeConfig> {
+    const { config, exec, ways, log } = this.#parts;
     const known = this.#settled;
-    if (known && known.traffic === view.traffic) return known.settings;
-    const settings = withKeys(withTraffic(config, view), true);
-    if (known && !sameTraffic(known.settings, settings)) log('info', 'traffic', { ...spelled(settings) });
-    this.#settled = { traffic: view.traffic, settings };
-    return settings;
+    if (!known || known.traffic !== view.traffic) {
+      const sayLack = (why: string): void => log('info', 'mode auto leaves out', { why });
+      const settings = withKeys(await withAbleCandidates(withTraffic(config, view), exec, sayLack), true);
+      if (known && !sameTraffic(known.settings, settings)) log('info', 'traffic', { ...spelled(settings) });
+      this.#settled = { traffic: view.traffic, settings };
+    }
+    const { settings } = this.#settled!;
+    return isAuto(settings) ? { ...settings, auto: { ...settings.auto, chosen: ways.chosen } } : settings;
   }
 
   #finish(plan: NodePlan, settings: NodeConfig, view: ClusterView): void {
@@ -199,6 +210,7 @@ export class Reconciler implements Task {
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
       ...this.#parts.pathMtu.problems,
+      ...this.#parts.ways.problems,
       ...this.#firewall,
       ...(other
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]

@@ -5,6 +5,7 @@ import { type JudgedLease, leaseStates } from '../ipam/judge.ts';
 import type { Family } from '../net/address.ts';
 import type { ClusterTraffic } from '../plan/cluster.ts';
 import type { Outlook } from './converge.ts';
+import type { WayStatus } from './ways.ts';
 
 /** What the host was last made as. */
 export interface Applied {
@@ -22,6 +23,8 @@ export interface Applied {
 
 /** What /status answers. */
 export interface NodeStatus extends Applied {
+  /** Mode auto: what leads to each node, and why. */
+  readonly ways: readonly WayStatus[];
   readonly problems: readonly string[];
 }
 

@@ -9,6 +9,7 @@ import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
 import { ipam } from './ipam.ts';
 import { pluginsCommand } from './plugins.ts';
+import { probeCommand } from './probe.ts';
 import { validate } from './validate.ts';
 import { version } from './version.ts';
 
@@ -16,6 +17,7 @@ const commands: readonly Command[] = [
   agent,
   planCommand,
   modeCommand,
+  probeCommand,
   keysCommand,
   ipam,
   lab,

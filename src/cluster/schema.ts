@@ -1,7 +1,7 @@
 /** What more than one kind of document says: the agent's configuration, the cluster file, the lab's topology. */
 
 import { z } from 'zod';
-import { modes, modesBetweenSites } from '../plan/cluster.ts';
+import { modesBetweenSites, trafficModes } from '../plan/cluster.ts';
 
 /** `one of "a", "b"` */
 export const wantOneOf = (values: readonly string[]): string => `one of ${values.map((v) => `"${v}"`).join(', ')}`;
@@ -13,6 +13,6 @@ export const autonomousSystem = z.int(wantAs).min(1, wantAs).max(4_294_967_295, 
 /** That of nodes which have none of their own: the first for private use (RFC 6996). */
 export const defaultAs = 64_512;
 
-export const mode = z.enum(modes, wantOneOf(modes));
+export const mode = z.enum(trafficModes, wantOneOf(trafficModes));
 
 export const betweenSites = z.enum(modesBetweenSites, wantOneOf(modesBetweenSites)).optional();

@@ -41,12 +41,19 @@ export interface ClusterNode {
 export const modes = ['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'] as const;
 export type Mode = (typeof modes)[number];
 
+/** What can be asked for: a mode, or `auto`: for each node the first of these that passes. */
+export const trafficModes = [...modes, 'auto'] as const;
+
+/** What `auto` chooses among, cheapest first: nothing added to a packet; 20 bytes; 50 bytes, in UDP; 60 bytes and encryption (IPv4). */
+export const wayModes = ['routed', 'ipip', 'vxlan', 'wireguard'] as const;
+export type WayMode = (typeof wayModes)[number];
+
 /** Modes that can be had for some nodes only: BGP's sessions are between all nodes of a site. */
 export const modesBetweenSites = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
 
 /** Which way pods' packets take: what a change of mode changes. */
 export interface Traffic {
-  readonly mode: Mode;
+  readonly mode: Mode | 'auto';
   /** The mode between nodes of different sites; absent: the same as within one. */
   readonly betweenSites?: (typeof modesBetweenSites)[number] | undefined;
   readonly sameSubnet: 'tunnel' | 'direct';

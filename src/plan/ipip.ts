@@ -16,8 +16,11 @@ import {
   nameInTheWay,
   type Overlay,
   type OverlayContext,
+  type ProbeOf,
   planDevice,
   podFamiliesOf,
+  prefixesOf,
+  probeKey,
   remembered,
   type Tunnel,
 } from './overlay.ts';
@@ -45,7 +48,7 @@ function hop(kind: IpipKind, address: string): Partial<RouteState> {
   }
 }
 
-function planTunnel(own: ClusterNode, node: ClusterNode, pods: readonly Family[]): Tunnel {
+function planTunnel(own: ClusterNode, node: ClusterNode, pods: readonly Family[], probeOf?: ProbeOf): Tunnel {
   const routes: RouteState[] = [];
   const problems: PlanProblem[] = [];
   const outers = new Set<Family>();
@@ -60,7 +63,7 @@ function planTunnel(own: ClusterNode, node: ClusterNode, pods: readonly Family[]
     outers.add(outer);
     const kind = kindOf(outer);
     const way = { ...hop(kind, addressOf(node, outer)!.text), dev: devices[kind], protocol: routeProtocol };
-    for (const p of podCidrsOf(node, inner)) routes.push({ prefix: p.text, ...way });
+    for (const prefix of prefixesOf(node, inner, probeOf)) routes.push({ prefix, ...way });
   }
   const wraps = [...outers].map((family) => ({ family, overheadBytes: overheadBytes[family] }));
   return { routes, entries: {}, wraps, problems };
@@ -105,7 +108,7 @@ function planDevices(context: OverlayContext, kinds: Map<IpipKind, Set<Family>>,
 
 /** Throws PlanError when another's link is in the way. */
 export function planIpip(context: OverlayContext): Overlay {
-  const { own, facts } = context;
+  const { own, facts, probeOf } = context;
   const kinds = carried(context);
   const obstacle = nameInTheWay(facts, own, [...kinds.keys()]) ?? deviceInTheWay(context, kinds.keys());
   if (obstacle) throw new PlanError(obstacle);
@@ -116,7 +119,8 @@ export function planIpip(context: OverlayContext): Overlay {
     ground: (mtuBytes) => planDevices(context, kinds, mtuBytes),
     tunnel: (node, pods) => {
       const has = own.addresses.map((a) => a.address.family);
-      return remembered('ipip', node, `${pods} from ${has}`, () => planTunnel(own, node, pods));
+      const key = `${pods} from ${has} ${probeKey(node, pods, probeOf)}`;
+      return remembered('ipip', node, key, () => planTunnel(own, node, pods, probeOf));
     },
   };
 }

@@ -1,14 +1,16 @@
 /** One node's whole share of the network: what its namespace should hold so that its pods and those of all other nodes talk. */
 
 import type { Family } from '../net/address.ts';
+import type { NodeWays } from './auto.ts';
 import type { BgpPlan } from './bgp.ts';
 import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
 import type { PathTarget } from './path-mtu.ts';
-import { type Probe, planPaths } from './paths.ts';
+import { planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
+import type { Probe } from './trial.ts';
 import { type HostFacts, readUnderlay } from './underlay.ts';
 
 export interface NodePlan {
@@ -22,6 +24,8 @@ export interface NodePlan {
   readonly targets: readonly PathTarget[];
   /** Addresses that have to answer while traffic changes its way. */
   readonly probes: readonly Probe[];
+  /** What mode auto may choose among, node by node. */
+  readonly ways: readonly NodeWays[];
   /** The interfaces it rests on. */
   readonly devices: readonly string[];
   /** What BIRD is to do; undefined: there is to be no BIRD of ours. */
@@ -67,7 +71,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const underlay = readUnderlay(facts, own);
   const sysctls = forwarding(podFamiliesOf(own), facts);
   const others = view.nodes.filter((n) => n !== own);
-  const { parts, problems, unmasked, probes, mtuBytes, targets, bgp, ...paths } = planPaths({
+  const { parts, problems, unmasked, probes, ways, mtuBytes, targets, bgp, ...paths } = planPaths({
     own,
     others,
     underlay,
@@ -79,5 +83,5 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = new Set<string>();
   for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
-  return { state, problems, own, mtuBytes, targets, probes, devices: [...devices], bgp };
+  return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };
 }

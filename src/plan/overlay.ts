@@ -17,7 +17,23 @@ export interface OverlayContext {
   readonly underlay: Underlay;
   readonly settings: NodeSettings;
   readonly facts: HostFacts;
+  /** The address by which a node's end of this overlay is probed, where it is one of several. */
+  readonly probeOf?: ProbeOf | undefined;
 }
+
+/** An address of a node that stands for one overlay alone. */
+export type ProbeOf = (node: ClusterNode, family: Family) => string;
+
+const hostBits: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
+
+/** The prefix of one address. */
+export const hostText = (address: string, family: Family): string => `${address}/${hostBits[family]}`;
+
+/** What is led into the tunnel to a node: its podCIDRs, and the address that it is probed by. */
+export const prefixesOf = (node: ClusterNode, family: Family, probeOf: ProbeOf | undefined): string[] => [
+  ...podCidrsOf(node, family).map((p) => p.text),
+  ...(probeOf ? [hostText(probeOf(node, family), family)] : []),
+];
 
 /** Wrapping: the family of the packets on the wire, and the bytes it takes. */
 export interface Wrap {
@@ -85,7 +101,7 @@ export function nameInTheWay(facts: HostFacts, own: ClusterNode, kinds: readonly
 /** A tunnel device as all of them are: our mark, no addresses but those planned, and answers that may come another way. */
 export function planDevice(
   make: LinkKind & { kind: DeviceKind },
-  { own, facts }: Pick<OverlayContext, 'own' | 'facts'>,
+  { own, facts, probeOf }: Pick<OverlayContext, 'own' | 'facts' | 'probeOf'>,
   pods: readonly Family[],
   link: Partial<LinkState> & { mtu: number },
 ): Partial<NamespaceState> {
@@ -105,9 +121,10 @@ export function planDevice(
     ],
     // ours to answer from when we talk to pods: the first address of our podCIDR, which no pod gets
     addresses: pods.flatMap((family) =>
-      podCidrsOf(own, family)
-        .slice(0, 1)
-        .map((p) => ({ dev: name, address: `${p.first}/${family === 4 ? 32 : 128}` })),
+      [podCidrsOf(own, family)[0]!.first, ...(probeOf ? [probeOf(own, family)] : [])].map((address) => ({
+        dev: name,
+        address: hostText(address, family),
+      })),
     ),
     sysctls: [
       // a node's answer to a pod may come through the tunnel though its address is out on another interface
@@ -126,6 +143,10 @@ const planned: Readonly<Record<OverlayMode, WeakMap<ClusterNode, { key: string; 
   ipip: new WeakMap(),
   wireguard: new WeakMap(),
 };
+
+/** What a plan has to be planned anew for when it changes, of the addresses that a node is probed by. */
+export const probeKey = (node: ClusterNode, pods: readonly Family[], probeOf: ProbeOf | undefined): string =>
+  probeOf ? `probed at ${pods.map((f) => probeOf(node, f))}` : '';
 
 /** The tunnel to a node as planned before under the same key, else as planned now. The key says all that the plan rests on beside the node. */
 export function remembered(mode: OverlayMode, node: ClusterNode, key: string, plan: () => Tunnel): Tunnel {

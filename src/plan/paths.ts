@@ -4,6 +4,7 @@
  */
 
 import { type Family, families } from '../net/address.ts';
+import { type NodeWays, planAuto } from './auto.ts';
 import { type BgpPlan, birdRoutes, planBgp } from './bgp.ts';
 import {
   addressOf,
@@ -12,15 +13,16 @@ import {
   type NodeAddress,
   PlanError,
   type PlanProblem,
-  podCidrsOf,
   type Traffic,
 } from './cluster.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
 import { type Overlay, type OverlayContext, podFamiliesOf, type Tunnel } from './overlay.ts';
 import { addPath, narrow, type PathTarget, podMtu, type Reach, unlimited, withLimits } from './path-mtu.ts';
+import { probeAddresses } from './probe-addresses.ts';
 import { planRoutes, routedWay, sharedLink } from './routed.ts';
-import { modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
+import { isAuto, modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
+import { type Probe, planTrial } from './trial.ts';
 import type { HostFacts, Underlay, Way } from './underlay.ts';
 import { planVxlan } from './vxlan.ts';
 import { planWireguard } from './wireguard.ts';
@@ -49,6 +51,8 @@ export interface Paths {
   readonly unmasked: NodeAddress[];
   /** Addresses that answer over the paths that are changing. */
   readonly probes: Probe[];
+  /** What mode auto may choose among, node by node. */
+  readonly ways: readonly NodeWays[];
   /** Of pods to come. */
   readonly mtuBytes: number;
   /** Where to measure the MTU. */
@@ -57,17 +61,14 @@ export interface Paths {
   readonly bgp: BgpPlan | undefined;
 }
 
-/** An address of another node's tunnel device, which no pod has. */
-export interface Probe {
-  readonly node: string;
-  readonly address: string;
-}
+/** Traffic whose mode is known. */
+type KnownTraffic = Traffic & { readonly mode: Mode };
 
 /** The mode that leads from one node to another. */
 export const modeBetween = (
   own: ClusterNode,
   node: ClusterNode,
-  { mode, betweenSites }: Omit<Traffic, 'sameSubnet'>,
+  { mode, betweenSites }: Omit<KnownTraffic, 'sameSubnet'>,
 ): Mode => (own.site === node.site ? mode : (betweenSites ?? mode));
 
 /** Families of pods that both sides have. */
@@ -81,7 +82,7 @@ const podFamilies = (own: ClusterNode, node: ClusterNode): Family[] => {
  * counts, and its routes lead to nothing but the addresses that are probed.
  */
 interface Share {
-  readonly traffic: Traffic;
+  readonly traffic: KnownTraffic;
   readonly carries: boolean;
   readonly routes: RouteState[];
   /** What BIRD has brought of it: the kernel has that already. */
@@ -91,7 +92,7 @@ interface Share {
   readonly reach: Reach;
 }
 
-const shareOf = (traffic: Traffic, carries: boolean): Share => ({
+const shareOf = (traffic: KnownTraffic, carries: boolean): Share => ({
   traffic,
   carries,
   routes: [],
@@ -100,6 +101,13 @@ const shareOf = (traffic: Traffic, carries: boolean): Share => ({
   unmasked: new Set(),
   reach: unlimited(),
 });
+
+/** What a traffic's mode may come to; of `auto` each candidate, which wraps wherever it can: plain routes are one of their own. */
+function sharesOf(traffic: Traffic, carries: boolean, { auto }: NodeSettings): Share[] {
+  const { mode } = traffic;
+  if (mode !== 'auto') return [shareOf({ ...traffic, mode }, carries)];
+  return auto.candidates.map((way) => shareOf({ ...traffic, mode: way, sameSubnet: 'tunnel' }, false));
+}
 
 function routePlainly(share: Share, facts: HostFacts, node: ClusterNode, family: Family, way: Way): void {
   const routes = planRoutes(node, family, way);
@@ -181,7 +189,12 @@ function checkMtu(wanted: number | 'auto', possible: number, problems: PlanProbl
 }
 
 /** The overlay of a mode. What keeps one from being made that no packet is sent by yet is a problem of `alsoAccept` alone. */
-function overlayOf(mode: OverlayMode, nodes: readonly ClusterNode[], shares: readonly Share[], context: PathContext) {
+function overlayOf(
+  mode: OverlayMode,
+  nodes: readonly ClusterNode[],
+  shares: readonly Share[],
+  context: Omit<OverlayContext, 'nodes'>,
+) {
   try {
     return overlays[mode]({ ...context, nodes });
   } catch (error) {
@@ -223,6 +236,7 @@ function addMode(
   mode: Exclude<Mode, 'bgp'>,
   all: readonly Share[],
   context: PathContext,
+  probes: Probes,
   parts: Partial<NamespaceState>[],
 ): Overlay | undefined {
   const { shares, leading, nodes } = reachOf(mode, all, context);
@@ -231,7 +245,7 @@ function addMode(
     narrowToUnderlay(shares, context);
     return undefined;
   }
-  const overlay = overlayOf(mode, nodes, shares, context);
+  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf: probes?.(mode) });
   if (!overlay) return undefined;
   for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
   for (const w of overlay.wraps) {
@@ -240,18 +254,45 @@ function addMode(
   return overlay;
 }
 
+/** What mode auto makes of its candidates, as one share. */
+function autoShare(traffic: Traffic, candidates: readonly Share[], context: PathContext, probes: Probes) {
+  const { auto } = context.settings;
+  const plan = planAuto({ ...context, auto, traffic, probeOf: probes! }, candidates);
+  const { routes, problems } = plan;
+  const learnt: RouteState[] = [];
+  const reach = { ...unlimited(), limits: new Map(candidates.flatMap((c) => [...c.reach.limits])) };
+  const share = {
+    ...candidates[0]!,
+    carries: false,
+    routes,
+    learnt,
+    problems,
+    reach,
+    unmasked: new Set(plan.unmasked),
+  };
+  return { share, ...plan };
+}
+
+type Probes = ReturnType<typeof probeAddresses> | undefined;
+
 /** All paths, with the devices that they go through. `ground` comes first of the parts. */
 export function planPaths(context: PathContext): Paths {
-  const { underlay, settings, facts } = context;
+  const { own, others, underlay, settings, facts } = context;
   const { alsoAccept, ...current } = settings;
-  const carrying = shareOf(current, true);
-  const accepted = alsoAccept && shareOf(alsoAccept, false);
-  const shares = [carrying, ...(accepted ? [accepted] : [])];
+  const carriers = sharesOf(current, true, settings);
+  const acceptors = alsoAccept ? sharesOf(alsoAccept, false, settings) : [];
+  const shares = [...carriers, ...acceptors];
+  const probes = isAuto(settings) ? probeAddresses([own, ...others]) : undefined;
   const parts: Partial<NamespaceState>[] = [];
   const used = modesOf(settings).flatMap((mode) =>
-    mode === 'bgp' ? [] : (addMode(mode, shares, context, parts) ?? []),
+    mode === 'bgp' ? [] : (addMode(mode, shares, context, probes, parts) ?? []),
   );
   const bgp = modesOf(settings).includes('bgp') ? addBgp(shares, context) : undefined;
+  const autoOf = (traffic: Traffic | undefined, its: readonly Share[]) =>
+    traffic?.mode === 'auto' ? autoShare(traffic, its, context, probes) : undefined;
+  const [autoNow, autoNext] = [autoOf(current, carriers), autoOf(alsoAccept, acceptors)];
+  const carrying = autoNow?.share ?? carriers[0]!;
+  const accepted = autoNext?.share ?? acceptors[0];
   const { problems, unmasked } = carrying;
   // pods of before and after the change have to get on with both
   const reaches = shares.map((s) => s.reach);
@@ -262,12 +303,19 @@ export function planPaths(context: PathContext): Paths {
   const ground = used.map((overlay) => overlay.ground(deviceMtu));
   const sysctls = used.length > 0 ? loosened(underlay, facts) : [];
   parts.unshift(mergeStates(...ground, { sysctls }));
-  const common = { parts, mtuBytes, targets, bgp };
-  if (!accepted) return { ...common, routes, problems, unmasked: [...unmasked], probes: [] };
-  const trial = planTrial(context, carrying, accepted);
+  const { ways, probeRoutes } = autoNow ?? autoNext ?? { ways: [], probeRoutes: [] };
+  const common = { parts, ways, mtuBytes, targets, bgp };
+  if (!accepted) {
+    return { ...common, routes: [...routes, ...probeRoutes], problems, unmasked: [...unmasked], probes: [] };
+  }
+  // what mode auto chooses among is probed all the time
+  const isTried =
+    autoNext !== undefined || (autoNow !== undefined && carriers.some((c) => c.traffic.mode === alsoAccept?.mode));
+  const trial = isTried ? { routes: [], probes: [] } : planTrial(others, carrying, accepted);
+  const tried = new Set(trial.routes.map((r) => r.prefix));
   return {
     ...common,
-    routes: [...routes, ...trial.routes],
+    routes: [...routes, ...trial.routes, ...probeRoutes.filter((r) => !tried.has(r.prefix))],
     problems: [...problems, ...onlyOf(accepted, problems)],
     unmasked: [...unmasked].filter((a) => accepted.unmasked.has(a)),
     probes: trial.probes,
@@ -278,24 +326,3 @@ const onlyOf = (accepted: Share, known: readonly PlanProblem[]): PlanProblem[] =
   accepted.problems
     .filter(({ text }) => !known.some((p) => p.text === text))
     .map((p) => ({ ...p, text: `alsoAccept: ${p.text}`, alsoAccept: true }));
-
-/**
- * Where the two traffics go different ways, the other's first address (its tunnel device has it, for one of the two wraps) is led
- * the way that is only accepted: so that way is tried before any pod takes it, and a tunnel that needs a handshake has had it.
- */
-function planTrial({ others }: PathContext, carrying: Share, accepted: Share) {
-  const ways = ({ routes, learnt }: Share) => new Map([...learnt, ...routes].map((r) => [r.prefix, r]));
-  const [current, next] = [ways(carrying), ways(accepted)];
-  const routes: RouteState[] = [];
-  const probes: Probe[] = [];
-  for (const node of others) {
-    for (const family of podFamiliesOf(node)) {
-      const { text, first } = podCidrsOf(node, family)[0]!;
-      const [from, to] = [current.get(text), next.get(text)];
-      if (!from || !to || (from.dev === to.dev && from.via === to.via && from.encapDst === to.encapDst)) continue;
-      routes.push({ ...to, prefix: `${first}/${family === 4 ? 32 : 128}` });
-      probes.push({ node: node.name, address: first });
-    }
-  }
-  return { routes, probes };
-}

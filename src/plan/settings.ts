@@ -1,6 +1,6 @@
 /** What a person decides about the paths to other nodes. */
 
-import type { ClusterTraffic, Mode } from './cluster.ts';
+import type { ClusterTraffic, Mode, Traffic, WayMode } from './cluster.ts';
 
 /** Modes that wrap pods' packets. */
 export type OverlayMode = Exclude<Mode, 'routed' | 'bgp'>;
@@ -55,6 +55,14 @@ export interface BgpSettings {
   readonly peers: readonly BgpPeerSettings[];
 }
 
+/** What `auto` may choose, and what it has chosen so far. */
+export interface AutoSettings {
+  /** In the order in which they are preferred. */
+  readonly candidates: readonly WayMode[];
+  /** What carries, by the node's name; a node that is not in here has not been heard of yet. */
+  readonly chosen?: ReadonlyMap<string, WayMode> | undefined;
+}
+
 export interface NodeSettings extends ClusterTraffic {
   readonly node: string;
   readonly behindRouter: BehindRouter;
@@ -63,14 +71,21 @@ export interface NodeSettings extends ClusterTraffic {
   readonly vxlan: VxlanSettings;
   readonly wireguard: WireGuardSettings;
   readonly bgp: BgpSettings;
+  readonly auto: AutoSettings;
 }
 
+/** Whether a node with these settings looks for the way itself, or is about to. */
+export const isAuto = ({ mode, alsoAccept }: Pick<ClusterTraffic, 'mode' | 'alsoAccept'>): boolean =>
+  mode === 'auto' || alsoAccept?.mode === 'auto';
+
 /** All modes that a node with these settings uses, those that carry first. */
-export const modesOf = (settings: Pick<ClusterTraffic, 'mode' | 'betweenSites' | 'alsoAccept'>): Mode[] => [
-  ...new Set(
-    [settings, ...(settings.alsoAccept ? [settings.alsoAccept] : [])].flatMap((t) => [
-      t.mode,
-      t.betweenSites ?? t.mode,
-    ]),
-  ),
-];
+export function modesOf(settings: ModeSettings): Mode[] {
+  const candidates = settings.auto?.candidates ?? [];
+  const of = ({ mode, betweenSites }: Pick<Traffic, 'mode' | 'betweenSites'>): Mode[] => [
+    ...(mode === 'auto' ? candidates : [mode]),
+    ...(betweenSites ? [betweenSites] : []),
+  ];
+  return [...new Set([...of(settings), ...(settings.alsoAccept ? of(settings.alsoAccept) : [])])];
+}
+
+type ModeSettings = Pick<ClusterTraffic, 'mode' | 'betweenSites' | 'alsoAccept'> & { readonly auto?: AutoSettings };

@@ -14,8 +14,11 @@ import {
   nameInTheWay,
   type Overlay,
   type OverlayContext,
+  type ProbeOf,
   planDevice,
   podFamiliesOf,
+  prefixesOf,
+  probeKey,
   remembered,
   type Tunnel,
 } from './overlay.ts';
@@ -37,17 +40,17 @@ function underlayFamily(nodes: readonly ClusterNode[]): Family {
 }
 
 /** One remote node through the tunnel. */
-function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family): Tunnel {
+function planTunnel(node: ClusterNode, pods: readonly Family[], underlay: Family, probeOf?: ProbeOf): Tunnel {
   const dev = devices.vxlan;
   const routes: RouteState[] = [];
   const neighbours: NeighbourState[] = [];
   for (const family of pods) {
-    const podCIDRs = podCidrsOf(node, family);
     // The kernel refuses an IPv6 next hop that another route, say the one being replaced, leads to by another device, onlink or
     // not; it never asks that of a link-local one. IPv4 has no such question, and no such addresses.
-    const hop = family === 4 ? { via: podCIDRs[0]!.first, onlink: true } : { via: node.linkLocal };
+    const hop = family === 4 ? { via: podCidrsOf(node, family)[0]!.first, onlink: true } : { via: node.linkLocal };
     neighbours.push({ dev, address: hop.via, mac: node.mac });
-    for (const p of podCIDRs) routes.push({ prefix: p.text, ...hop, dev, protocol: routeProtocol });
+    for (const prefix of prefixesOf(node, family, probeOf))
+      routes.push({ prefix, ...hop, dev, protocol: routeProtocol });
   }
   const fdb = [{ dev, mac: node.mac, dst: addressOf(node, underlay)!.text }];
   const wraps = [{ family: underlay, overheadBytes: overheadBytes[underlay] }];
@@ -67,7 +70,7 @@ function idInTheWay(facts: HostFacts, { id, port }: VxlanSettings): string | und
 
 /** Throws PlanError when another's link is in the way, or when no family reaches all nodes. */
 export function planVxlan(context: OverlayContext): Overlay {
-  const { own, nodes, underlay, settings, facts } = context;
+  const { own, nodes, underlay, settings, facts, probeOf } = context;
   const obstacle = nameInTheWay(facts, own, ['vxlan']) ?? idInTheWay(facts, settings.vxlan);
   if (obstacle) throw new PlanError(obstacle);
   const family = underlayFamily([own, ...nodes]);
@@ -82,6 +85,9 @@ export function planVxlan(context: OverlayContext): Overlay {
         podFamiliesOf(own),
         { mtu, address: own.mac },
       ),
-    tunnel: (node, pods) => remembered('vxlan', node, `${pods} over ${family}`, () => planTunnel(node, pods, family)),
+    tunnel: (node, pods) =>
+      remembered('vxlan', node, `${pods} over ${family} ${probeKey(node, pods, probeOf)}`, () =>
+        planTunnel(node, pods, family, probeOf),
+      ),
   };
 }

@@ -7,15 +7,18 @@
  */
 
 import { type Family, families } from '../net/address.ts';
-import { addressOf, type ClusterNode, PlanError, podCidrsOf } from './cluster.ts';
+import { addressOf, type ClusterNode, PlanError } from './cluster.ts';
 import { mergeStates, type PeerState, routeProtocol } from './host.ts';
 import {
   devices,
   nameInTheWay,
   type Overlay,
   type OverlayContext,
+  type ProbeOf,
   planDevice,
   podFamiliesOf,
+  prefixesOf,
+  probeKey,
   remembered,
   type Tunnel,
 } from './overlay.ts';
@@ -44,13 +47,14 @@ function planTunnel(
   node: ClusterNode,
   pods: readonly Family[],
   { port, keepaliveSeconds, keys }: WireGuardSettings,
+  probeOf?: ProbeOf,
 ): Tunnel {
   const outer = outerFamily(own, node);
   if (!outer) return refusal(node, 'shares no address family with this node; give both one in the cluster file');
   if (!node.publicKey) {
     return refusal(node, 'has no publicKey in the cluster file; run "culvert keys" there and add the line it prints');
   }
-  const prefixes = pods.flatMap((family) => podCidrsOf(node, family).map((p) => p.text));
+  const prefixes = pods.flatMap((family) => prefixesOf(node, family, probeOf));
   const { preshared } = keys!;
   const peer: PeerState = {
     dev: devices.wireguard,
@@ -81,7 +85,7 @@ function checkOwnKey(own: ClusterNode, keys: WireGuardKeys | undefined): asserts
 
 /** Throws PlanError when another's link is in the way, or when the cluster file does not have our key. */
 export function planWireguard(context: OverlayContext): Overlay {
-  const { own, facts, settings } = context;
+  const { own, facts, settings, probeOf } = context;
   const { wireguard } = settings;
   const { keys } = wireguard;
   const obstacle = nameInTheWay(facts, own, ['wireguard']);
@@ -99,8 +103,9 @@ export function planWireguard(context: OverlayContext): Overlay {
     tunnel(node, pods) {
       const { port, keepaliveSeconds } = wireguard;
       const has = own.addresses.map((a) => a.address.family);
-      const key = [pods, has, port, keepaliveSeconds, keys.preshared?.mark, keys.preshared?.file].join(' ');
-      return remembered('wireguard', node, key, () => planTunnel(own, node, pods, wireguard));
+      const probed = probeKey(node, pods, probeOf);
+      const key = [pods, has, port, keepaliveSeconds, keys.preshared?.mark, keys.preshared?.file, probed].join(' ');
+      return remembered('wireguard', node, key, () => planTunnel(own, node, pods, wireguard, probeOf));
     },
   };
 }

@@ -46,6 +46,7 @@ export const settings: NodeSettings = {
     keepaliveSeconds: 0,
     keys: { publicKey: keyOf(1), privateKeyFile: '/var/lib/culvert/wireguard.key' },
   },
+  auto: { candidates: ['routed', 'ipip', 'vxlan', 'wireguard'] },
   bgp: { as: 64512, bfd: false, gracefulRestartSeconds: 120, peers: [] },
 };
 

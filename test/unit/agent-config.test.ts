@@ -37,7 +37,7 @@ describe('the agent configuration', () => {
   });
 
   it.each<[string, unknown, string[]]>([
-    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp"']],
+    ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
     [
       'pathMtu',
       { pathMtu: { enabled: 'yes', everySeconds: 0 } },

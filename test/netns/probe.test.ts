@@ -1,0 +1,165 @@
+/** Mode auto and `culvert probe`: packets dropped on purpose between real nodes, and what the nodes make of it. */
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Fabric, until } from '../support/agents.ts';
+import { pings } from '../support/flow.ts';
+import { binDir } from '../support/netns.ts';
+import { birdc, endBirds } from '../support/top-of-rack.ts';
+
+let fabric: Fabric;
+const node = (i: number) => fabric.nodes[i - 1]!;
+
+interface Way {
+  node: string;
+  way: string;
+  why: string;
+  passing: Record<string, string>;
+  lacking: string[];
+}
+
+const ways = (i: number): Way[] => (JSON.parse(node(i).agent.get('/status')) as { ways: Way[] }).ways;
+const wayTo = (from: number, to: number): Way => ways(from).find((w) => w.node === `n${to}`)!;
+
+/** Both ends have settled on a way between n1 and n3, which the router is between. */
+const agreeOn = (way: string): Promise<void> =>
+  until(
+    () => `${way} between n1 and n3: ${JSON.stringify([ways(1), ways(3)])}`,
+    () => wayTo(1, 3).way === way && wayTo(3, 1).way === way,
+    60_000,
+  );
+
+/** Of what goes to n3, in one direction only: a way is one there and back. */
+const drop = (rule: string): void => {
+  fabric.router.exec('nft add table inet block');
+  fabric.router.exec('nft add chain inet block forward { type filter hook forward priority filter ; }');
+  fabric.router.exec(`nft add rule inet block forward oifname n3 ${rule} drop`);
+};
+const undrop = (): void => void fabric.router.exec('nft delete table inet block');
+
+const probe = (i: number): { status: number; stdout: string } =>
+  node(i).host.try(`${join(binDir, 'culvert')} probe --config ${node(i).agent.configFile}`);
+
+beforeAll(async () => {
+  fabric = new Fabric();
+  // the order says what is preferred: the one that a firewall in between can stop comes first
+  const auto = { candidates: ['vxlan', 'routed', 'ipip', 'wireguard'] };
+  await fabric.start({ mode: 'auto', auto, behindRouter: 'gateway', listen: '[::]:9467' }, 'dual', 'dual');
+});
+afterAll(async () => {
+  await fabric.stop();
+  endBirds(fabric);
+  fabric.remove();
+});
+
+const allPings = (count: number) =>
+  ['10.244.2.5', '10.244.3.5', 'fd00:244:2::5', 'fd00:244:3::5'].map((address) => pings(node(1).pod, address, count));
+
+describe('mode auto', () => {
+  it('carries by the first that passes, on all nodes, and says why', async () => {
+    await agreeOn('vxlan');
+    expect(await fabric.unreachable('dual')).toEqual([]);
+    for (const { agent } of fabric.nodes) expect(agent.plan()).toMatchObject({ status: 0, stdout: '' });
+    expect(wayTo(1, 3)).toMatchObject({ why: 'the first, and it passes', passing: { vxlan: 'full' } });
+    expect(node(1).agent.get('/metrics')).toContain('culvert_way_carries{node="n3",way="vxlan"} 1');
+  });
+
+  it('takes another way where the one that carries stops passing, and that alone', { timeout: 90_000 }, async () => {
+    drop('udp dport 4789');
+    await agreeOn('routed');
+    expect(wayTo(1, 2).way).toBe('vxlan');
+    expect(wayTo(1, 3)).toMatchObject({ why: 'vxlan does not pass', passing: { vxlan: 'none', routed: 'full' } });
+    expect(await fabric.unreachable('dual')).toEqual([]);
+    expect(node(1).agent.lines).toContainEqual(
+      expect.objectContaining({ msg: 'way', node: 'n3', before: 'vxlan', way: 'routed', why: 'vxlan does not pass' }),
+    );
+  });
+
+  it('is told by `culvert probe`, with what to do', { timeout: 60_000 }, () => {
+    const { status, stdout } = probe(1);
+    expect(stdout).toMatch(/^n2 +vxlan +carries +passes +1450$/m);
+    expect(stdout).toMatch(/^n3 +vxlan +does not pass +0$/m);
+    expect(stdout).toMatch(/^n3 +routed +carries +passes +1450$/m);
+    expect(stdout).toContain(
+      'note: n3 by vxlan: UDP port 4789 between 192.168.1.11, fd01::11 and 192.168.2.13, fd02::13 does not arrive, or the answer does not: open it in the firewall',
+    );
+    expect(status).toBe(0);
+  });
+
+  it('starts again with the way that it had chosen', { timeout: 60_000 }, async () => {
+    const flows = allPings(1000);
+    await node(1).agent.stop('SIGKILL');
+    node(1).agent.start();
+    await node(1).agent.ready();
+    expect(wayTo(1, 3).way).toBe('routed');
+    expect(node(1).agent.applied).toEqual([]);
+    for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
+  });
+
+  it('comes back when that passes again for a while, and loses no packet', { timeout: 120_000 }, async () => {
+    const flows = allPings(3000);
+    undrop();
+    await agreeOn('vxlan');
+    for (const flow of flows) {
+      const { sent, lost } = await flow.stop();
+      expect(sent).toBeGreaterThanOrEqual(3000);
+      expect(lost).toBe(0);
+    }
+    expect(await fabric.unreachable('dual')).toEqual([]);
+  });
+
+  it('stays with what lets at least small packets through, and tells how small', { timeout: 90_000 }, async () => {
+    drop('meta length > 1400 udp dport 4789');
+    for (const pods of ['ip saddr 10.244.0.0/16', 'ip6 saddr fd00:244::/32']) {
+      fabric.router.exec(`nft add rule inet block forward oifname n3 ${pods} drop`);
+    }
+    await until(
+      () => `small packets only between n1 and n3: ${JSON.stringify(ways(1))}`,
+      () => wayTo(1, 3).passing['vxlan'] === 'small' && wayTo(1, 3).passing['routed'] === 'none',
+      60_000,
+    );
+    await agreeOn('vxlan');
+    expect(wayTo(1, 3).why).toBe('nothing lets packets of full size through');
+    expect(await fabric.unreachable('dual')).toEqual([]);
+    const { status, stdout } = probe(1);
+    undrop();
+    // of the 1,400 bytes 20 are the outer IP header, 8 UDP's, 8 VXLAN's and 14 the inner Ethernet header
+    expect(stdout).toMatch(/^n3 +vxlan +carries +only small packets +1350$/m);
+    expect(status).toBe(1);
+  });
+});
+
+/** `culvert mode set`, where all nodes can be reached. */
+const setMode = (mode: string): { status: number; stdout: string } =>
+  fabric.router.try(`${join(binDir, 'culvert')} mode set ${mode} --file ${fabric.clusterFile}`);
+
+describe('a mode of its own', () => {
+  it('is left and taken up again while packets flow', { timeout: 120_000 }, async () => {
+    const flows = allPings(1000);
+    for (const mode of ['routed', 'auto', 'vxlan']) expect(setMode(mode)).toMatchObject({ status: 0 });
+    for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
+    expect(ways(1)).toEqual([]);
+  });
+
+  it('is probed too: what does not pass has the exit code 1', { timeout: 60_000 }, () => {
+    expect(probe(1)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^n3 +vxlan +carries +passes +1450$/m) });
+    drop('udp dport 4789');
+    const { status, stdout } = probe(1);
+    undrop();
+    expect(stdout).toContain('problem: n3 by vxlan: UDP port 4789 between 192.168.1.11, fd01::11 and 192.168.2.13');
+    expect(stdout).not.toContain('problem: n2');
+    expect(status).toBe(1);
+  });
+
+  it('bgp: knocks at TCP port 179', { timeout: 60_000 }, async () => {
+    expect(setMode('bgp')).toMatchObject({ status: 0 });
+    await node(2).agent.stop();
+    birdc(node(2).host, 'down');
+    drop('tcp dport 179');
+    const { status, stdout } = probe(1);
+    undrop();
+    expect(stdout).toContain('problem: n2: nobody speaks BGP at 192.168.1.12');
+    expect(stdout).toContain('problem: n3: TCP port 179 between fd01::11 and fd02::13 does not arrive');
+    expect(status).toBe(1);
+  });
+});
