@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodePlan } from '../plan/node.ts';
-import { replaceIfOther } from '../store/files.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
@@ -58,4 +58,11 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
     ...(writeDocument(nodeFile, nodeDocument(config, plan)) ? [nodeFile] : []),
     ...(writeDocument(list, conflist(nodeFile)) ? [list] : []),
   ];
+}
+
+/** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */
+export function writeNotReady(config: AgentConfig, notReady: string): void {
+  const file = join(config.paths.run, 'node.json');
+  const text = readIfThere(file);
+  if (text === undefined || text.includes('"notReady"')) writeDocument(file, { node: config.node, notReady });
 }

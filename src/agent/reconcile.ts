@@ -22,7 +22,7 @@ import type { Printed } from './host.ts';
 import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
-import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import { conflistBefore, writeNodeFiles, writeNotReady } from './node-files.ts';
 import type { PathMtu } from './path-mtu.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
@@ -94,6 +94,7 @@ export class Reconciler implements Task {
     const resyncMs = this.#parts.config.resyncSeconds * 1000;
     let backoffMs = 500;
     signal.addEventListener('abort', () => this.#wake.stop());
+    await this.#parts.source.settled;
     while (!signal.aborted) {
       const fine = await this.#pass();
       backoffMs = fine ? 500 : Math.min(backoffMs * 2, resyncMs);
@@ -104,14 +105,16 @@ export class Reconciler implements Task {
 
   /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
   async #pass(): Promise<boolean> {
-    const { status } = this.#parts;
+    const { config, source, status } = this.#parts;
     try {
       const view = this.#readView();
       const refused = await this.#converge(view);
       this.#report(refused);
       return refused.length === 0 && status.ready;
     } catch (error) {
-      if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
+      const isHuman = error instanceof ConfigError || error instanceof PlanError;
+      if (!status.ready && isHuman && !source.mendsItself) throw error;
+      if (!status.ready) writeNotReady(config, (error as Error).message);
       this.#known = undefined;
       this.#devices = new Set(); // whatever happens may mend it
       this.#planProblems = [];
@@ -164,7 +167,7 @@ export class Reconciler implements Task {
       return view;
     } catch (error) {
       if (!this.#view || !(error instanceof ConfigError)) throw error;
-      this.#sourceProblem = `the cluster file is wrong, the last right one stays in force: ${error.message}`;
+      this.#sourceProblem = `${source.whenWrong}: ${error.message}`;
       return this.#view;
     }
   }
@@ -202,10 +205,11 @@ export class Reconciler implements Task {
   }
 
   #report(now: readonly string[]): void {
-    const { config, status, log } = this.#parts;
+    const { config, source, status, log } = this.#parts;
     const other = conflistBefore(config.paths.cniConf);
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
+      ...source.problems,
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
@@ -216,7 +220,7 @@ export class Reconciler implements Task {
         ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]
         : []),
     ];
-    status.setProblems(problems, this.#sourceProblem === undefined);
+    status.setProblems(problems, this.#sourceProblem === undefined && source.problems.length === 0);
     this.#said.update(
       problems,
       (text) => log('warn', text),
