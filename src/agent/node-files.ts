@@ -65,16 +65,16 @@ export function writeDocument(file: string, document: object): boolean {
   return true;
 }
 
-/** Another network configuration that a runtime would take instead of ours: it uses the first by name. */
-export function conflistBefore(folder: string): string | undefined {
+/** Other network configurations of the folder: a runtime uses the first by name, be it ours or not. */
+export function otherConflists(folder: string): { before: string[]; after: string[] } {
+  let names: string[] = [];
   try {
-    return readdirSync(folder)
-      .filter((name) => /\.(conf|conflist|json)$/.test(name) && !name.startsWith('.'))
-      .sort()
-      .find((name) => name < conflistName);
+    names = readdirSync(folder).filter((name) => /\.(conf|conflist|json)$/.test(name) && name !== conflistName);
   } catch {
-    return undefined;
+    // no folder, nothing in it
   }
+  names.sort();
+  return { before: names.filter((n) => n < conflistName), after: names.filter((n) => n > conflistName) };
 }
 
 /** Writes both files where they differ; the node can attach pods from here on. Answers the files written. */

@@ -16,10 +16,11 @@ import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
+import type { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
-import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import { conflistName, otherConflists, writeNodeFiles } from './node-files.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
@@ -32,6 +33,8 @@ export interface ReconcilerParts {
   readonly kernel: Kernel;
   readonly speaker: Speaker;
   readonly prober: Prober;
+  /** Where the agent takes care of the plugins' executables. */
+  readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly status: Status;
   readonly log: Log;
 }
@@ -41,6 +44,7 @@ export class Reconciler implements Task {
   readonly #parts: ReconcilerParts;
   readonly #wake = new Wake();
   readonly #said = new Once();
+  readonly #saidOthers = new Once();
   readonly #printed: Printed = new Map();
   #view: ClusterView | undefined;
   #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
@@ -138,7 +142,8 @@ export class Reconciler implements Task {
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
-    if (refused.length === 0 && (status.ready || speaker.isSettled)) this.#finish(plan, settings, view);
+    const isInstalled = this.#parts.installer?.isDone ?? true;
+    if (refused.length === 0 && isInstalled && (status.ready || speaker.isSettled)) this.#finish(plan, settings, view);
     return refused;
   }
 
@@ -188,18 +193,26 @@ export class Reconciler implements Task {
 
   #report(now: readonly string[]): void {
     const { config, status, log } = this.#parts;
-    const other = conflistBefore(config.paths.cniConf);
+    const folder = config.paths.cniConf;
+    const { before, after } = otherConflists(folder);
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
       ...this.#firewall,
-      ...(other
-        ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]
-        : []),
+      ...(this.#parts.installer?.problems ?? []),
+      ...before
+        .slice(0, 1)
+        .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`),
     ];
     status.setProblems(problems, this.#sourceProblem === undefined);
+    this.#saidOthers.update(
+      before.length === 0 && after[0] !== undefined ? [after[0]] : [],
+      (name) =>
+        log('warn', `a runtime uses ${folder}/${conflistName}, the first by name; without it ${name}: remove it`),
+      () => {},
+    );
     this.#said.update(
       problems,
       (text) => log('warn', text),

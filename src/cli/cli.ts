@@ -1,6 +1,8 @@
 /** The command line: a table of commands, nothing more. */
 
-import { agent } from '../agent/agent.ts';
+import { plugins } from '../../plugins/plugins.ts';
+import { agentCommand } from '../agent/agent.ts';
+import { installCommand } from '../agent/install/command.ts';
 import { keysCommand } from '../agent/keys-command.ts';
 import { modeCommand } from '../agent/mode-command.ts';
 import { planCommand } from '../agent/plan-command.ts';
@@ -12,11 +14,14 @@ import { pluginsCommand } from './plugins.ts';
 import { validate } from './validate.ts';
 import { version } from './version.ts';
 
+const pluginNames: readonly string[] = [...plugins.keys()];
+
 const commands: readonly Command[] = [
-  agent,
+  agentCommand(pluginNames),
   planCommand,
   modeCommand,
   keysCommand,
+  installCommand(pluginNames),
   ipam,
   lab,
   pluginsCommand,
