@@ -19,6 +19,9 @@ export const conflistName = '10-culvert.conflist';
 /** The name of the cluster's network, and so of the folder its leases are in. */
 export const conflistNetwork = 'culvert';
 
+/** The bridge that pods are on with `attach: bridge`. */
+export const ownBridge = 'culvert0';
+
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   node: config.node,
@@ -29,7 +32,7 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   addresses: plan.own.addresses.map((a) => a.text),
   mtu: plan.mtuBytes,
   dataDir: config.paths.leases,
-  bridge: 'culvert0',
+  bridge: ownBridge,
 });
 
 /** What the plugin takes of a runtime. */

@@ -9,7 +9,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
 import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
-import { diff } from '../plan/diff.ts';
+import { type Change, diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
@@ -24,6 +24,7 @@ import { conflistName, otherConflists, writeNodeFiles } from './node-files.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
+import { journalFile, SysctlJournal } from './sysctl-journal.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
 
@@ -46,6 +47,7 @@ export class Reconciler implements Task {
   readonly #said = new Once();
   readonly #saidOthers = new Once();
   readonly #printed: Printed = new Map();
+  readonly #journal: SysctlJournal;
   #view: ClusterView | undefined;
   #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
   #sourceProblem: string | undefined;
@@ -59,6 +61,7 @@ export class Reconciler implements Task {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    this.#journal = new SysctlJournal(journalFile(parts.config.paths.state), parts.kernel);
   }
 
   notReady(): string | undefined {
@@ -125,7 +128,8 @@ export class Reconciler implements Task {
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
     const settings = this.#settings(view);
-    const done = await converge({ view, settings, kernel, printed: this.#printed, known });
+    const about = (changes: readonly Change[]) => this.#journal.keep(changes);
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known, about });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -202,6 +206,7 @@ export class Reconciler implements Task {
       ...this.#parts.speaker.problems,
       ...this.#firewall,
       ...(this.#parts.installer?.problems ?? []),
+      ...(this.#journal.problem ? [this.#journal.problem] : []),
       ...before
         .slice(0, 1)
         .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`),

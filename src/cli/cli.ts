@@ -6,6 +6,7 @@ import { installCommand } from '../agent/install/command.ts';
 import { keysCommand } from '../agent/keys-command.ts';
 import { modeCommand } from '../agent/mode-command.ts';
 import { planCommand } from '../agent/plan-command.ts';
+import { uninstallCommand } from '../agent/uninstall/command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
@@ -22,6 +23,7 @@ const commands: readonly Command[] = [
   modeCommand,
   keysCommand,
   installCommand(pluginNames),
+  uninstallCommand(pluginNames),
   ipam,
   lab,
   pluginsCommand,

@@ -19,6 +19,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatMark, readMark } from '../../src/agent/install/mark.ts';
 import { Agent, until } from '../support/agents.ts';
 import { binDir, Host } from '../support/netns.ts';
+import { Pod } from '../support/pod.ts';
 
 const executable = join(binDir, 'culvert');
 const own = readMark(executable)!;
@@ -29,6 +30,8 @@ let host: Host;
 let agent: Agent;
 beforeEach(() => {
   host = new Host('inst');
+  // no link-local address of the machine's own comes while a case looks
+  host.exec('sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0');
   for (const line of ['add name eth0 type veth peer name up0', 'set up0 up', 'set eth0 up'])
     host.exec(`ip link ${line}`);
   host.exec('ip addr add 192.168.1.11/24 dev eth0');
@@ -172,5 +175,114 @@ describe('culvert install', () => {
     expect(kept.stdout).toContain(`kept ${bin('culvert')}, another program's; --replace takes its place`);
     expect(culvert('install', '--replace')).toMatchObject({ status: 0 });
     expect(readMark(bin('bridge'))).toEqual(own);
+  });
+});
+
+/** What `culvert uninstall` says. */
+interface Said {
+  objects: { kind: string; name: string; detail?: string }[];
+  pods: string[];
+  against: string[];
+  failures: string[];
+  remarks: string[];
+}
+
+const uninstall = (...args: string[]): Said & { status: number } => {
+  const { status, stdout, stderr } = culvert('uninstall', '--json', ...args);
+  if (stdout === '') throw new Error(stderr);
+  return { status, ...(JSON.parse(stdout) as Said) };
+};
+
+/** The namespace as the kernel shows it; how many connections it tracks changes by itself. */
+const shown = (): string[] =>
+  ['ip -d link', 'ip route show table all', 'ip -6 route show table all', 'ip rule', 'nft list ruleset', 'sysctl -ae']
+    .flatMap((line) => host.exec(line).split('\n'))
+    .filter((line) => !/nf_conntrack_count|^(?:abi|debug|dev|fs|kernel|user|vm)\./.test(line));
+
+/** A pod of the cluster's network, with a host port and a rate. */
+function attach(id: string): void {
+  const runtimeConfig = {
+    portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+    bandwidth: { ingressRate: 8_000_000, ingressBurst: 80_000, egressRate: 8_000_000, egressBurst: 80_000 },
+  };
+  const conf = {
+    cniVersion: '1.0.0',
+    name: 'culvert',
+    type: 'culvert',
+    nodeFile: join(host.dir, 'run/node.json'),
+    runtimeConfig,
+  };
+  new Pod(host, conf, id).add();
+}
+
+describe('culvert uninstall', () => {
+  it('leaves the node as it was, byte for byte, and what is not ours', async () => {
+    for (const line of ['eth0.rp_filter=1', 'eth0.forwarding=1', 'all.accept_redirects=0']) {
+      host.exec(`sysctl -qw net.ipv4.conf.${line}`);
+    }
+    host.exec('sysctl -qw net.ipv6.conf.up0.forwarding=1');
+    host.exec('ip route add 10.9.0.0/16 dev eth0 proto static');
+    host.exec('nft add table inet theirs');
+    host.exec('ip link add name culvert-x type bridge');
+    mkdirSync(cni());
+    writeFileSync(cni('87-theirs.conflist'), '{"plugins":[{"type":"macvlan2"}]}');
+    const before = shown();
+    configure({ sameSubnet: 'direct' });
+    agent.start();
+    await agent.ready();
+    expect(host.exec('sysctl -n net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter')).toBe('1\n2\n');
+    attach('pod-a');
+
+    expect(uninstall().against).toEqual([
+      'an agent answers at 127.0.0.1:9467: stop it first, or it makes everything anew',
+      expect.stringContaining('1 pod is attached here and will lose the network at once'),
+    ]);
+    await agent.stop();
+    const listed = uninstall('--dry-run', '--force');
+    expect(listed).toMatchObject({ status: 1, pods: ['culvert pod-a eth0'] });
+    expect(existsSync(cni('10-culvert.conflist'))).toBe(true);
+    const done = uninstall('--force');
+    expect(done).toMatchObject({ status: 0, objects: listed.objects, failures: [], remarks: [] });
+    expect(new Set(done.objects.map((o) => o.kind))).toEqual(
+      new Set(['file', 'link', 'route', 'table', 'sysctl', 'leases', 'executable']),
+    );
+    expect(shown()).toEqual(before);
+    expect(readdirSync(host.dir).sort()).toEqual(['agent.yaml', 'bin', 'cluster.yaml', 'cni', 'leases']);
+    expect(['bin', 'cni', 'leases'].flatMap((dir) => readdirSync(join(host.dir, dir)))).toEqual(['87-theirs.conflist']);
+    expect(culvert('uninstall')).toMatchObject({ status: 0, stdout: 'nothing here is ours\n' });
+  });
+
+  it('ends BIRD, whose routes go, and names other networks that need the executables', async () => {
+    mkdirSync(cni());
+    writeFileSync(cni('99-loopback.conf'), '{"type":"loopback"}');
+    const before = shown();
+    configure({ mode: 'bgp', sweep: { enabled: false } });
+    agent.start();
+    await agent.ready();
+    await agent.stop();
+    expect(host.exec('ip route show proto bird')).toContain('unreachable 10.244.1.0/24');
+    expect(uninstall()).toMatchObject({
+      status: 1,
+      against: [`other networks in ${cni()} use these executables: 99-loopback.conf (loopback)`],
+    });
+    expect(uninstall('--force')).toMatchObject({ status: 0, failures: [] });
+    expect(shown()).toEqual(before);
+    expect(existsSync(join(host.dir, 'run'))).toBe(false);
+    expect(uninstall()).toMatchObject({ status: 0, objects: [] });
+  });
+
+  it('leaves a sysctl that somebody else has changed since, and says so', async () => {
+    host.exec('sysctl -qw net.ipv4.conf.eth0.rp_filter=1');
+    configure();
+    agent.start();
+    await agent.ready();
+    await agent.stop('SIGKILL');
+    host.exec('sysctl -qw net.ipv4.conf.eth0.rp_filter=0');
+    host.exec('sysctl -qw net.ipv4.ip_forward=0');
+    const { objects, remarks } = uninstall('--force');
+    expect(objects.filter((o) => o.kind === 'sysctl').map((o) => o.name)).toEqual(['net/ipv6/conf/all/forwarding']);
+    // forwarding is what it was before us: nothing to say
+    expect(remarks).toEqual(['net/ipv4/conf/eth0/rp_filter is 0, not 2 as we set it, and stays']);
+    expect(host.exec('sysctl -n net.ipv6.conf.all.forwarding')).toBe('0\n');
   });
 });
