@@ -1,7 +1,6 @@
 /** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
 
 import { parseArgs } from 'node:util';
-import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
@@ -18,6 +17,7 @@ import { Monitor } from './monitor.ts';
 import { Poll } from './poll.ts';
 import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
+import { createSource } from './source.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
@@ -41,7 +41,7 @@ function careOf(
 export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
   const exec = createExec((command) => log('debug', 'run', { command }));
   const kernel = createKernel(exec, undefined, config.paths.sysctls);
-  const source = new FileSource(config.cluster.file);
+  const source = createSource(config, log);
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });

@@ -40,8 +40,12 @@ export const configSchema = z.object(
     node: z.string('the name of this node in the cluster').min(1, 'the name of this node in the cluster').optional(),
     cluster: z
       .object(
-        { source: oneOf('file'), file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml') },
-        'an object with source and file',
+        {
+          source: oneOf('file', 'kubernetes'),
+          file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml'),
+          kubeconfig: z.string(wantPath).refine(isAbsolute, wantPath).optional(),
+        },
+        'an object with source, file and kubeconfig',
       )
       .prefault({}),
     mode: oneOf(...modes),
@@ -126,7 +130,8 @@ export function decodeConfig(value: unknown, notes: string[] = []): AgentConfig 
   const document = value ?? {}; // an empty file is all defaults
   const config = check(configSchema, document);
   if (isObject(document)) notes.push(...unknownKeys(configSchema, document));
-  return { ...config, node: config.node ?? hostname() };
+  // a DaemonSet's pods share one file: each is told its node by the downward API
+  return { ...config, node: config.node ?? (process.env['NODE_NAME'] || hostname()) };
 }
 
 /** The configuration of a file; the cluster file's path counts from its folder. Throws ConfigError. */

@@ -19,6 +19,7 @@ import {
 import { defaultConfigFile } from './agent.ts';
 import { parseListen, readConfig } from './config.ts';
 import { type Answer, askAll, ChangeError, type ChangeParts, changeTraffic, currentTraffic } from './mode-change.ts';
+import { clusterFile } from './source.ts';
 import type { NodeStatus } from './status.ts';
 
 const options = {
@@ -89,15 +90,18 @@ function numberOf(option: string, value: string, max: number): number {
 }
 
 /** The file and the agents' port, given or as this node's agent has them. */
-function place({ config, file, port }: Options): { file: string; port: number } {
+function place({ config, file, port }: Options, isToChange: boolean): { file: string; port: number } {
   const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
   if (file !== undefined) return { file, port: given ?? 9467 };
   const own = readConfig(config);
-  return { file: own.cluster.file, port: given ?? parseListen(own.listen)!.port };
+  if (isToChange && own.cluster.source !== 'file') {
+    throw new UsageError(`mode set: ${config} has cluster.source ${own.cluster.source}, want "file"`);
+  }
+  return { file: clusterFile(own), port: given ?? parseListen(own.listen)!.port };
 }
 
-function partsOf(given: Options): ChangeParts {
-  const { file, port } = place(given);
+function partsOf(given: Options, isToChange: boolean): ChangeParts {
+  const { file, port } = place(given, isToChange);
   const source = new FileSource(file);
   return {
     read: () => source.read(),
@@ -117,7 +121,7 @@ function partsOf(given: Options): ChangeParts {
 
 async function set(mode: string | undefined, given: Options): Promise<number> {
   if (mode === undefined) throw new UsageError(`mode set: which? one of ${modes.join(', ')}`);
-  const parts = partsOf(given);
+  const parts = partsOf(given, true);
   const asked = {
     mode: oneOf<Mode>('mode set', mode, modes)!,
     betweenSites: oneOf('--between-sites', given['between-sites'], modesBetweenSites),
@@ -155,7 +159,7 @@ function lineOf(answer: Answer, digest: string): string {
 }
 
 async function show(given: Options): Promise<number> {
-  const { read, ask, say } = partsOf(given);
+  const { read, ask, say } = partsOf(given, false);
   const view = read();
   const digest = view.digest!;
   const answers = await askAll(view.nodes, ask);

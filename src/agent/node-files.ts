@@ -89,3 +89,10 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
     ...(writeDocument(list, conflist(nodeFile)) ? [list] : []),
   ];
 }
+
+/** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */
+export function writeNotReady(config: AgentConfig, notReady: string): void {
+  const file = join(config.paths.run, 'node.json');
+  const text = contentOf(file);
+  if (text === undefined || text.includes('"notReady"')) writeDocument(file, { node: config.node, notReady });
+}

@@ -11,6 +11,7 @@ import { birdLines } from './bird-diff.ts';
 import { readConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
+import { clusterFile } from './source.ts';
 import { birdFiles } from './speaker.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
@@ -18,7 +19,7 @@ async function run(args: string[], machine: Machine): Promise<number> {
   const notes: string[] = [];
   const config = readConfig(options.config, notes);
   const kernel = createKernel(createExec());
-  const source = new FileSource(config.cluster.file);
+  const source = new FileSource(clusterFile(config));
   const view = source.read();
   const settings = withKeys(withTraffic(config, view), false);
   const { plan, changes } = await look({ view, settings, kernel });

@@ -20,7 +20,7 @@ import type { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
-import { conflistName, otherConflists, writeNodeFiles } from './node-files.ts';
+import { conflistName, otherConflists, writeNodeFiles, writeNotReady } from './node-files.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
@@ -93,6 +93,7 @@ export class Reconciler implements Task {
     const resyncMs = this.#parts.config.resyncSeconds * 1000;
     let backoffMs = 500;
     signal.addEventListener('abort', () => this.#wake.stop());
+    await this.#parts.source.settled;
     while (!signal.aborted) {
       const fine = await this.#pass();
       backoffMs = fine ? 500 : Math.min(backoffMs * 2, resyncMs);
@@ -103,14 +104,16 @@ export class Reconciler implements Task {
 
   /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
   async #pass(): Promise<boolean> {
-    const { status } = this.#parts;
+    const { config, source, status } = this.#parts;
     try {
       const view = this.#readView();
       const refused = await this.#converge(view);
       this.#report(refused);
       return refused.length === 0 && status.ready;
     } catch (error) {
-      if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
+      const isHuman = error instanceof ConfigError || error instanceof PlanError;
+      if (!status.ready && isHuman && !source.mendsItself) throw error;
+      if (!status.ready) writeNotReady(config, (error as Error).message);
       this.#known = undefined;
       this.#devices = new Set(); // whatever happens may mend it
       this.#planProblems = [];
@@ -162,7 +165,7 @@ export class Reconciler implements Task {
       return view;
     } catch (error) {
       if (!this.#view || !(error instanceof ConfigError)) throw error;
-      this.#sourceProblem = `the cluster file is wrong, the last right one stays in force: ${error.message}`;
+      this.#sourceProblem = `${source.whenWrong}: ${error.message}`;
       return this.#view;
     }
   }
@@ -196,11 +199,12 @@ export class Reconciler implements Task {
   }
 
   #report(now: readonly string[]): void {
-    const { config, status, log } = this.#parts;
+    const { config, source, status, log } = this.#parts;
     const folder = config.paths.cniConf;
     const { before, after } = otherConflists(folder);
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
+      ...source.problems,
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
@@ -211,7 +215,7 @@ export class Reconciler implements Task {
         .slice(0, 1)
         .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`),
     ];
-    status.setProblems(problems, this.#sourceProblem === undefined);
+    status.setProblems(problems, this.#sourceProblem === undefined && source.problems.length === 0);
     this.#saidOthers.update(
       before.length === 0 && after[0] !== undefined ? [after[0]] : [],
       (name) =>

@@ -17,6 +17,7 @@ import { abandoned, look, mainName } from '../install/executables.ts';
 import { privateKeyFile } from '../keys.ts';
 import { conflistName, conflistNetwork } from '../node-files.ts';
 import { applyInParts } from '../parts.ts';
+import { seenClusterFile } from '../source.ts';
 import { birdFiles } from '../speaker.ts';
 import { type JournalEntry, journalFile, readJournal } from '../sysctl-journal.ts';
 import { pause } from '../task.ts';
@@ -174,6 +175,7 @@ function agentFiles(config: AgentConfig): { path: string; detail?: string }[] {
   return [
     ...inRun.sort().map((name) => ({ path: join(run, name) })),
     { path: journalFile(state) },
+    { path: seenClusterFile(state), detail: 'what was last seen of the cluster' },
     { path: privateKeyFile(config), detail: "the node's private key" },
   ];
 }
