@@ -65,7 +65,7 @@ function addTools(folder: string): string[] {
   const files = programs.map(programFile);
   const missing = programs.filter((_, i) => !existsSync(files[i]!));
   if (missing.length > 0) throw new Error(`not on this machine: ${missing.join(', ')}; scripts/setup installs them`);
-  const all = [...new Set([...files, ...files.flatMap(librariesOf)].map(placeOf))];
+  const all = [...new Set([...files, ...[executable, ...files].flatMap(librariesOf)].map(placeOf))];
   for (const file of all) copyInto(folder, file, file);
   for (const path of data.filter((p) => existsSync(p))) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
