@@ -1,9 +1,14 @@
 /** Requests to a Kubernetes API server. Who we are is read anew for each: tokens, certificates and kubeconfigs are replaced while we run. */
 
+import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { type RequestOptions, request as requestHttps } from 'node:https';
+import { dirname, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { isObject } from '../../decode.ts';
 import { ConfigError } from '../../errors.ts';
+import { parseYaml } from '../document.ts';
 
 /** An answer that is no success. */
 export class ApiError extends Error {
@@ -38,6 +43,18 @@ function messageOf(body: string): string {
   }
 }
 
+/** `tokenFile` of a kubeconfig's user, which the library does not know. */
+function takeTokenFile(config: KubeConfig, file: string): void {
+  const user = config.getCurrentUser();
+  const document = parseYaml(readFileSync(file, 'utf8'), file);
+  const users: unknown[] = isObject(document) && Array.isArray(document['users']) ? document['users'] : [];
+  const entry = users.find((u) => isObject(u) && u['name'] === user?.name) as
+    | { user?: { tokenFile?: string } }
+    | undefined;
+  const tokenFile = entry?.user?.tokenFile;
+  if (user && tokenFile) Object.assign(user, { token: readFileSync(resolve(dirname(file), tokenFile), 'utf8').trim() });
+}
+
 export class Api {
   readonly #kubeconfig: string | undefined;
   /** Where the last request went. */
@@ -55,6 +72,7 @@ export class Api {
     if (this.#kubeconfig !== undefined) {
       try {
         config.loadFromFile(this.#kubeconfig);
+        takeTokenFile(config, this.#kubeconfig);
       } catch (error) {
         throw wrong((error as Error).message, 'a readable kubeconfig');
       }

@@ -94,8 +94,8 @@ class Follow {
         const node = readNode(item as NodeObject);
         nodes.set(node.entry.name, node);
       });
-      this.#on.replace(nodes);
       this.#on.answered();
+      this.#on.replace(nodes);
       this.#version = version;
     } catch (error) {
       // forgotten, or of an etcd that was set back and so yet to come: whatever there is now
