@@ -5,10 +5,12 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { plugins } from '../plugins/plugins.ts';
+import { formatMark } from '../src/agent/install/mark.ts';
 
 const root = join(import.meta.dirname, '..');
 const out = join(root, 'dist');
@@ -67,6 +69,9 @@ writeFileSync(join(out, 'sea.json'), JSON.stringify(sea, null, 2));
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', join(out, 'sea.json')], {
   stdio: ['ignore', 'ignore', 'inherit'],
 });
+
+const digest = createHash('sha256').update(readFileSync(next)).digest('hex').slice(0, 16);
+appendFileSync(next, formatMark({ version, build: digest }));
 
 // by rename: a runtime may be executing the old one
 renameSync(next, join(bin, 'culvert'));

@@ -7,7 +7,9 @@ import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
 import { type AgentConfig, readConfig } from './config.ts';
+import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
+import { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
@@ -24,10 +26,23 @@ import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
-/** The tasks of an agent with this configuration. */
-export function tasksOf(config: AgentConfig, log: Log): Task[] {
+/** Tasks that keep the plugins' executables where the runtime looks. */
+function careOf(
+  { install, paths, resyncSeconds }: AgentConfig,
+  names: readonly string[],
+  log: Log,
+  changed: () => void,
+) {
+  if (install === false) return undefined;
+  const replace = install === 'replace';
+  const installer = new Installer({ folder: paths.cniBin, names, replace, everySeconds: resyncSeconds, log, changed });
+  return { installer, tasks: [installer, new FolderWatch(paths.cniBin, installer.folderChanged)] };
+}
+
+/** The tasks of an agent with this configuration; `plugins` are the names that it may install. */
+export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
   const exec = createExec((command) => log('debug', 'run', { command }));
-  const kernel = createKernel(exec);
+  const kernel = createKernel(exec, undefined, config.paths.sysctls);
   const source = createSource(config, log);
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();
@@ -35,7 +50,10 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
-  const reconciler = new Reconciler({ config, source, exec, kernel, speaker, prober, ways, pathMtu, status, log });
+  const care = careOf(config, plugins, log, changed);
+  const installer = care?.installer;
+  const parts = { config, source, exec, kernel, speaker, prober, ways, pathMtu, installer, status, log };
+  const reconciler = new Reconciler(parts);
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -47,7 +65,9 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, pathMtu, ...sweep];
+  const folder = new FolderWatch(config.paths.cniConf, changed);
+  const caring = [...(care?.tasks ?? []), folder];
+  const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, prober, ways, pathMtu, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 
@@ -100,7 +120,7 @@ export function readConfigOption(args: string[], more: Record<string, { type: 'b
   return values as { config: string } & Record<string, string | boolean | undefined>;
 }
 
-async function run(args: string[]): Promise<number> {
+async function run(args: string[], plugins: readonly string[]): Promise<number> {
   const { config: file } = readConfigOption(args);
   let log = createLog(false, (line) => void process.stdout.write(line));
   try {
@@ -108,7 +128,7 @@ async function run(args: string[]): Promise<number> {
     const config = readConfig(file, notes);
     log = createLog(config.log === 'debug', (line) => void process.stdout.write(line));
     for (const note of notes) log('warn', `${file}: ${note}`);
-    await runTasks(tasksOf(withKeys(config, true), log), log);
+    await runTasks(tasksOf(withKeys(config, true), plugins, log), log);
     return exitCode.fine;
   } catch (error) {
     logFailure(log, error);
@@ -116,7 +136,8 @@ async function run(args: string[]): Promise<number> {
   }
 }
 
-export const agent: Command = {
+/** `plugins`: the names that the agent installs where it is told to. */
+export const agentCommand = (plugins: readonly string[]): Command => ({
   name: 'agent',
   summary: 'carry pod traffic between this node and the others; runs until stopped',
   help: `usage: culvert agent [--config FILE]
@@ -127,5 +148,5 @@ configuration for the container runtime, and keeps all that so until SIGTERM. En
   --config FILE   configuration (default ${defaultConfigFile})
 
 Log lines are JSON on standard output. Exit codes: 0 stopped by a signal, 1 could not start (the log says why), 2 wrong usage.`,
-  run,
-};
+  run: (args) => run(args, plugins),
+});

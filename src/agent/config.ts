@@ -17,6 +17,7 @@ const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
 const wantPath = 'a path that begins with "/"';
 const wantKeyFile = 'a path that begins with "/", without blanks and quotes';
+const wantInstall = 'true, false or "replace"';
 const wantSeconds = 'a whole number of seconds from 1 to 3600';
 
 const oneOf = <const T extends readonly string[]>(...values: T) =>
@@ -105,15 +106,18 @@ export const configSchema = z.object(
         'an object with enabled, everySeconds, graceSeconds and fullPercent',
       )
       .prefault({}),
+    install: z.union([z.boolean(), z.literal('replace')], wantInstall).default(false),
     paths: z
       .object(
         {
           run: path('/run/culvert'),
           state: path('/var/lib/culvert'),
+          cniBin: path('/opt/cni/bin'),
           cniConf: path('/etc/cni/net.d'),
           leases: path('/var/lib/cni/networks'),
+          sysctls: path('/proc/sys'),
         },
-        'an object with run, state, cniConf and leases',
+        'an object with run, state, cniBin, cniConf, leases and sysctls',
       )
       .prefault({}),
     log: oneOf('info', 'debug'),

@@ -36,6 +36,8 @@ export interface LookOptions {
   readonly known?: Known | undefined;
   /** What was measured: HostFacts.pathMtus. */
   readonly pathMtus?: ReadonlyMap<string, number> | undefined;
+  /** Hears of changes right before they are made. */
+  readonly about?: (changes: readonly Change[]) => void;
 }
 
 /** Compares and changes nothing. Throws PlanError, or CommandError when the host cannot be read. */
@@ -69,6 +71,7 @@ function changesOf(owned: NamespaceState, plan: NodePlan): Pick<Outlook, 'change
 /** Makes the host as planned, in the network namespace of this process. Failures are what the kernel refused; the rest is made. */
 export async function converge(options: LookOptions): Promise<Outlook & { readonly failures: readonly Failure[] }> {
   const outlook = await look(options);
+  options.about?.(outlook.changes);
   const failures = await applyInParts(outlook.changes, options.kernel);
   for (const change of outlook.changes) {
     if (change.op !== 'replace-table' || !options.printed) continue;

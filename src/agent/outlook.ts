@@ -17,6 +17,11 @@ export async function outlookOf(config: AgentConfig, exec: Exec) {
   const view = source.read();
   const able = await withAbleCandidates(withTraffic(config, view), exec);
   const settings = withKeys({ ...able, auto: { ...able.auto, chosen: readChosen(config.paths.run) } }, false);
-  const outlook = await look({ view, settings, kernel: createKernel(exec), pathMtus: readPathMtus(config) });
+  const outlook = await look({
+    view,
+    settings,
+    kernel: createKernel(exec, undefined, config.paths.sysctls),
+    pathMtus: readPathMtus(config),
+  });
   return { view, settings, notes: source.notes, ...outlook };
 }

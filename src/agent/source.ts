@@ -9,9 +9,12 @@ import { privateKeyFile } from './keys.ts';
 import type { Log } from './log.ts';
 import { writeDocument } from './node-files.ts';
 
+/** Where the agent keeps what it saw of a cluster that is no file. */
+export const seenClusterFile = (state: string): string => join(state, 'cluster.json');
+
 /** The cluster file; where the source is another, what the agent last saw of it, in that form. */
 export const clusterFile = ({ cluster, paths }: AgentConfig): string =>
-  cluster.source === 'file' ? cluster.file : join(paths.state, 'cluster.json');
+  cluster.source === 'file' ? cluster.file : seenClusterFile(paths.state);
 
 export function createSource(config: AgentConfig, log: Log): ClusterSource {
   const file = clusterFile(config);
