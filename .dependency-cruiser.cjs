@@ -60,7 +60,7 @@ module.exports = {
       name: 'ipam-imports-what-is-below',
       severity: 'error',
       from: { path: '^src/ipam' },
-      to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|net|nftables|plan|kernel|store|apply|ipam)' },
+      to: { path: '^(src|plugins)/', pathNot: '^src/(errors|decode|pool|net|nftables|plan|kernel|store|apply|ipam)' },
     },
     {
       name: 'programs-never-import-each-other',

@@ -1,13 +1,16 @@
 /**
- * dist/bin/culvert: two bundles in one Node single executable. `main.cjs` (every plugin) becomes the start-up snapshot,
- * `cli.cjs` (agent, lab and tools with their libraries) an asset. Then one link per plugin beside it.
+ * dist/bin/culvert: three bundles in one Node single executable. `main.cjs` (every plugin) becomes the start-up snapshot,
+ * `cli.cjs` (agent, lab and tools with their libraries) an asset, and `kubernetes.cjs` (the Kubernetes client library: for agents
+ * with that source alone) another. Then one link per plugin beside it.
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { plugins } from '../plugins/plugins.ts';
+import { formatMark } from '../src/agent/install/mark.ts';
 
 const root = join(import.meta.dirname, '..');
 const out = join(root, 'dist');
@@ -35,7 +38,19 @@ await build({
   outfile: join(out, 'main.cjs'),
   external: ['./cli/cli.ts'],
 });
-await build({ ...common, entryPoints: [join(root, 'src/cli/cli.ts')], outfile: join(out, 'cli.cjs') });
+await build({
+  ...common,
+  entryPoints: [join(root, 'src/cli/cli.ts')],
+  outfile: join(out, 'cli.cjs'),
+  external: ['./library.ts'],
+  // `require` is what src/main.ts gives the bundle, and knows the other one
+  supported: { ...common.supported, 'dynamic-import': false },
+});
+await build({
+  ...common,
+  entryPoints: [join(root, 'src/cluster/kubernetes/library.ts')],
+  outfile: join(out, 'kubernetes.cjs'),
+});
 
 const next = join(out, 'culvert.next');
 const sea = {
@@ -47,13 +62,16 @@ const sea = {
   // against keys chosen by an attacker, and whoever writes a node's CNI configuration is root there already. And a signal
   // must not open a debugger into a process of root's.
   execArgv: ['--no-rehash-snapshot', '--disable-sigusr1'],
-  assets: { 'cli.cjs': join(out, 'cli.cjs') },
+  assets: { 'cli.cjs': join(out, 'cli.cjs'), 'kubernetes.cjs': join(out, 'kubernetes.cjs') },
 };
 writeFileSync(join(out, 'sea.json'), JSON.stringify(sea, null, 2));
 // the snapshot builder warns that child_process is "not fully verified" in snapshots; every test runs on the result
 execFileSync(process.execPath, ['--no-warnings', '--build-sea', join(out, 'sea.json')], {
   stdio: ['ignore', 'ignore', 'inherit'],
 });
+
+const digest = createHash('sha256').update(readFileSync(next)).digest('hex').slice(0, 16);
+appendFileSync(next, formatMark({ version, build: digest }));
 
 // by rename: a runtime may be executing the old one
 renameSync(next, join(bin, 'culvert'));

@@ -1,7 +1,8 @@
 /**
  * The only entry point. Which program this is says the name it was called by: a plugin's name (or `culvert` with CNI_COMMAND
  * set) is a plugin, `culvert` is the command line. The plugins live in the start-up snapshot; the command line with its
- * libraries is a second bundle inside the executable, read only when asked for, so that no pod pays for it.
+ * libraries is a second bundle inside the executable, read only when asked for, so that no pod pays for it; the Kubernetes
+ * client a third, so that no other agent does.
  */
 
 import { readFileSync, writeSync } from 'node:fs';
@@ -39,14 +40,22 @@ function writeAll(fd: number, text: string): void {
   }
 }
 
-async function loadCli(): Promise<Cli> {
-  if (!isSea()) return ((await import('./cli/cli.ts')) as { main: Cli }).main;
-  const module = { exports: {} as { main: Cli } };
-  const source = getAsset('cli.cjs', 'utf8');
-  const run = vm.runInThisContext(`(function (exports, require, module) {${source}\n})`, { filename: 'cli.cjs' });
-  run(module.exports, createRequire(process.execPath), module);
-  return module.exports.main;
+/** What another bundle of the executable exports. */
+function loadBundle(name: string): unknown {
+  const module = { exports: {} };
+  const source = getAsset(name, 'utf8');
+  const run = vm.runInThisContext(`(function (exports, require, module) {${source}\n})`, { filename: name });
+  const requireBuiltin = createRequire(process.execPath);
+  run(
+    module.exports,
+    (id: string) => (id === './library.ts' ? loadBundle('kubernetes.cjs') : requireBuiltin(id)),
+    module,
+  );
+  return module.exports;
 }
+
+const loadCli = async (): Promise<Cli> =>
+  ((isSea() ? loadBundle('cli.cjs') : await import('./cli/cli.ts')) as { main: Cli }).main;
 
 async function main(): Promise<void> {
   const called = basename(process.env['CULVERT_CALLED_AS'] ?? process.argv0);

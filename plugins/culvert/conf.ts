@@ -130,7 +130,9 @@ function decodeNode(f: Fields): Node {
 /** The node. Throws CniError 50 when the agent has not written it: this node cannot attach pods (yet). */
 export function readNode(file: string): Node {
   try {
-    return Fields.read(JSON.parse(readFileSync(file, 'utf8')), file, decodeNode);
+    const document: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (isObject(document) && document['notReady'] !== undefined) throw new Error(String(document['notReady']));
+    return Fields.read(document, file, decodeNode);
   } catch (error) {
     throw new CniError(
       code.notAvailable,

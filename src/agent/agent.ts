@@ -1,7 +1,6 @@
 /** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
 
 import { parseArgs } from 'node:util';
-import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
@@ -9,14 +8,18 @@ import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
 import { AddressWatch } from './address-watch.ts';
 import { type AgentConfig, readConfig } from './config.ts';
+import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
+import { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { PathMtu } from './path-mtu.ts';
 import { Poll } from './poll.ts';
 import { Prober } from './probe.ts';
 import { Reconciler } from './reconcile.ts';
+import { createSource } from './source.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
@@ -24,21 +27,37 @@ import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
 
-/** The tasks of an agent with this configuration. */
-export function tasksOf(config: AgentConfig, log: Log): Task[] {
+/** Tasks that keep the plugins' executables where the runtime looks. */
+function careOf(
+  { install, paths, resyncSeconds }: AgentConfig,
+  names: readonly string[],
+  log: Log,
+  changed: () => void,
+) {
+  if (install === false) return undefined;
+  const replace = install === 'replace';
+  const installer = new Installer({ folder: paths.cniBin, names, replace, everySeconds: resyncSeconds, log, changed });
+  return { installer, tasks: [installer, new FolderWatch(paths.cniBin, installer.folderChanged)] };
+}
+
+/** The tasks of an agent with this configuration; `plugins` are the names that it may install. */
+export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
   const exec = createExec((command) => log('debug', 'run', { command }));
-  const kernel = createKernel(exec);
-  const source = new FileSource(config.cluster.file);
+  const kernel = createKernel(exec, undefined, config.paths.sysctls);
+  const source = createSource(config, log);
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
+  const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const everyMs = config.resyncSeconds * 1000;
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs, changed, log });
-  const watchers = { speaker, prober, ways, addressWatch };
-  const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
+  const care = careOf(config, plugins, log, changed);
+  const installer = care?.installer;
+  const parts = { config, source, exec, kernel, speaker, prober, ways, addressWatch, pathMtu, installer, status, log };
+  const reconciler = new Reconciler(parts);
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -50,7 +69,21 @@ export function tasksOf(config: AgentConfig, log: Log): Task[] {
   const devices = () => reconciler.devices;
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
-  const tasks = [watching, monitor, poll, speaker, reconciler, prober, ways, addressWatch, ...sweep];
+  const folder = new FolderWatch(config.paths.cniConf, changed);
+  const caring = [...(care?.tasks ?? []), folder];
+  const tasks = [
+    watching,
+    monitor,
+    poll,
+    speaker,
+    ...caring,
+    reconciler,
+    prober,
+    ways,
+    pathMtu,
+    addressWatch,
+    ...sweep,
+  ];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 
@@ -103,7 +136,7 @@ export function readConfigOption(args: string[], more: Record<string, { type: 'b
   return values as { config: string } & Record<string, string | boolean | undefined>;
 }
 
-async function run(args: string[]): Promise<number> {
+async function run(args: string[], plugins: readonly string[]): Promise<number> {
   const { config: file } = readConfigOption(args);
   let log = createLog(false, (line) => void process.stdout.write(line));
   try {
@@ -111,7 +144,7 @@ async function run(args: string[]): Promise<number> {
     const config = readConfig(file, notes);
     log = createLog(config.log === 'debug', (line) => void process.stdout.write(line));
     for (const note of notes) log('warn', `${file}: ${note}`);
-    await runTasks(tasksOf(withKeys(config, true), log), log);
+    await runTasks(tasksOf(withKeys(config, true), plugins, log), log);
     return exitCode.fine;
   } catch (error) {
     logFailure(log, error);
@@ -119,7 +152,8 @@ async function run(args: string[]): Promise<number> {
   }
 }
 
-export const agent: Command = {
+/** `plugins`: the names that the agent installs where it is told to. */
+export const agentCommand = (plugins: readonly string[]): Command => ({
   name: 'agent',
   summary: 'carry pod traffic between this node and the others; runs until stopped',
   help: `usage: culvert agent [--config FILE]
@@ -130,5 +164,5 @@ configuration for the container runtime, and keeps all that so until SIGTERM. En
   --config FILE   configuration (default ${defaultConfigFile})
 
 Log lines are JSON on standard output. Exit codes: 0 stopped by a signal, 1 could not start (the log says why), 2 wrong usage.`,
-  run,
-};
+  run: (args) => run(args, plugins),
+});

@@ -5,10 +5,11 @@ import { hostname } from 'node:os';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
+import { betweenSites, wantOneOf } from '../cluster/schema.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import { type ClusterTraffic, type ClusterView, modesBetweenSites, trafficModes, wayModes } from '../plan/cluster.ts';
+import { type ClusterTraffic, type ClusterView, trafficModes, wayModes } from '../plan/cluster.ts';
 import type { AutoSettings, WireGuardKeys } from '../plan/settings.ts';
 import { bgpSchema } from './bgp-config.ts';
 
@@ -16,10 +17,11 @@ const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
 const wantPath = 'a path that begins with "/"';
 const wantKeyFile = 'a path that begins with "/", without blanks and quotes';
+const wantInstall = 'true, false or "replace"';
 const wantSeconds = 'a whole number of seconds from 1 to 3600';
 
 const oneOf = <const T extends readonly string[]>(...values: T) =>
-  z.enum(values, `one of ${values.map((v) => `"${v}"`).join(', ')}`).default(values[0]!);
+  z.enum(values, wantOneOf(values)).default(values[0]!);
 const yesOrNo = (value: boolean) => z.boolean('true or false').default(value);
 const integer = (min: number, max: number, want = `a whole number from ${min} to ${max}`) =>
   z.int(want).min(min, want).max(max, want);
@@ -46,16 +48,26 @@ export const configSchema = z.object(
     node: z.string('the name of this node in the cluster').min(1, 'the name of this node in the cluster').optional(),
     cluster: z
       .object(
-        { source: oneOf('file'), file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml') },
-        'an object with source and file',
+        {
+          source: oneOf('file', 'kubernetes'),
+          file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml'),
+          kubeconfig: z.string(wantPath).refine(isAbsolute, wantPath).optional(),
+        },
+        'an object with source, file and kubeconfig',
       )
       .prefault({}),
     mode: oneOf(...trafficModes),
-    betweenSites: z.enum(modesBetweenSites, `one of ${modesBetweenSites.map((m) => `"${m}"`).join(', ')}`).optional(),
+    betweenSites,
     sameSubnet: oneOf('tunnel', 'direct'),
     behindRouter: oneOf('refuse', 'gateway'),
     attach: oneOf('ptp', 'bridge'),
     mtu: z.union([z.literal('auto'), integer(1280, 65535, wantMtu)], wantMtu).default('auto'),
+    pathMtu: z
+      .object(
+        { enabled: yesOrNo(true), everySeconds: integer(1, 86_400).default(60) },
+        'an object with enabled and everySeconds',
+      )
+      .prefault({}),
     masquerade: yesOrNo(true),
     vxlan: z
       .object(
@@ -94,15 +106,18 @@ export const configSchema = z.object(
         'an object with enabled, everySeconds, graceSeconds and fullPercent',
       )
       .prefault({}),
+    install: z.union([z.boolean(), z.literal('replace')], wantInstall).default(false),
     paths: z
       .object(
         {
           run: path('/run/culvert'),
           state: path('/var/lib/culvert'),
+          cniBin: path('/opt/cni/bin'),
           cniConf: path('/etc/cni/net.d'),
           leases: path('/var/lib/cni/networks'),
+          sysctls: path('/proc/sys'),
         },
-        'an object with run, state, cniConf and leases',
+        'an object with run, state, cniBin, cniConf, leases and sysctls',
       )
       .prefault({}),
     log: oneOf('info', 'debug'),
@@ -132,7 +147,8 @@ export function decodeConfig(value: unknown, notes: string[] = []): AgentConfig 
   const document = value ?? {}; // an empty file is all defaults
   const config = check(configSchema, document);
   if (isObject(document)) notes.push(...unknownKeys(configSchema, document));
-  return { ...config, node: config.node ?? hostname() };
+  // a DaemonSet's pods share one file: each is told its node by the downward API
+  return { ...config, node: config.node ?? (process.env['NODE_NAME'] || hostname()) };
 }
 
 /** The configuration of a file; the cluster file's path counts from its folder. Throws ConfigError. */

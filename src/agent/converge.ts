@@ -34,17 +34,30 @@ export interface LookOptions {
   readonly printed?: Printed;
   /** What the host is like, when that is known: it is not read then. */
   readonly known?: Known | undefined;
+  /** What was measured: HostFacts.pathMtus. */
+  readonly pathMtus?: ReadonlyMap<string, number> | undefined;
+  /** Hears of changes right before they are made. */
+  readonly about?: (changes: readonly Change[]) => void;
 }
 
 /** Compares and changes nothing. Throws PlanError, or CommandError when the host cannot be read. */
-export async function look({ view, settings, kernel, printed = new Map(), known }: LookOptions): Promise<Outlook> {
+export async function look({
+  view,
+  settings,
+  kernel,
+  printed = new Map(),
+  known,
+  pathMtus,
+}: LookOptions): Promise<Outlook> {
   if (known) {
-    const plan = planNode(view, settings, known.facts);
-    return { facts: known.facts, plan, ...changesOf(known.owned, plan) };
+    const facts = { ...known.facts, pathMtus };
+    const plan = planNode(view, settings, facts);
+    return { facts, plan, ...changesOf(known.owned, plan) };
   }
   const found = await readHost(kernel, { wireguard: modesOf(settings).includes('wireguard') });
-  const plan = planNode(view, settings, found.facts);
-  return { facts: found.facts, plan, ...changesOf(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan) };
+  const facts = { ...found.facts, pathMtus };
+  const plan = planNode(view, settings, facts);
+  return { facts, plan, ...changesOf(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan) };
 }
 
 /** Nothing of the mode before goes while BGP has yet to bring a route that stands there now: make before break. */
@@ -58,6 +71,7 @@ function changesOf(owned: NamespaceState, plan: NodePlan): Pick<Outlook, 'change
 /** Makes the host as planned, in the network namespace of this process. Failures are what the kernel refused; the rest is made. */
 export async function converge(options: LookOptions): Promise<Outlook & { readonly failures: readonly Failure[] }> {
   const outlook = await look(options);
+  options.about?.(outlook.changes);
   const failures = await applyInParts(outlook.changes, options.kernel);
   for (const change of outlook.changes) {
     if (change.op !== 'replace-table' || !options.printed) continue;

@@ -5,11 +5,13 @@ import type { Exec } from '../kernel/exec.ts';
 import { adviceOn } from '../plan/advice.ts';
 import { type Passing, passings } from '../plan/choice.ts';
 import { addressOf, type ClusterNode, type ClusterView, type Mode, podCidrsOf } from '../plan/cluster.ts';
-import type { NodePlan } from '../plan/node.ts';
+import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { podFamiliesOf } from '../plan/overlay.ts';
 import { modeBetween } from '../plan/paths.ts';
 import type { NodeSettings } from '../plan/settings.ts';
-import { forEachOf, type Ping, ping } from './ping.ts';
+import { pool } from '../pool.ts';
+import { findPathMtu } from './path-search.ts';
+import { type Ping, ping } from './ping.ts';
 
 const breadth = 16;
 const connectMs = 2000;
@@ -23,7 +25,7 @@ export interface Found {
   readonly passing: Passing;
   /** How long an IP packet may be inside of the way, up to `wantedBytes`; 0: none passes. */
   readonly bytes: number;
-  /** How long pods' packets may be. */
+  /** How long pods' packets to this node may be. */
   readonly wantedBytes: number;
   /** What to do, where not all passes. */
   readonly advice?: string;
@@ -37,20 +39,11 @@ interface Question {
   readonly pings: readonly Ping[];
 }
 
-/** The longest packet that is answered; a small one has been. */
-async function longest(exec: Exec, probe: Ping, wanted: number): Promise<number> {
-  let [passes, fails] = [84, wanted];
-  while (fails - passes > 1) {
-    const bytes = (passes + fails) >> 1;
-    if (await ping(exec, { ...probe, bytes })) passes = bytes;
-    else fails = bytes;
-  }
-  return passes;
-}
-
+/** The longest packet that is answered; 0: none is. */
 async function bytesOf(exec: Exec, probe: Ping, wanted: number): Promise<number> {
-  if (await ping(exec, { ...probe, bytes: wanted })) return wanted;
-  return (await ping(exec, probe)) ? longest(exec, probe, wanted) : 0;
+  const family = probe.address.includes(':') ? 6 : 4;
+  const found = await findPathMtu(family, wanted, async (bytes) => ({ passed: await ping(exec, { ...probe, bytes }) }));
+  return found ?? 0;
 }
 
 const passingOf = (bytes: number, wanted: number): Passing => passings[bytes === 0 ? 0 : bytes < wanted ? 1 : 2];
@@ -99,7 +92,7 @@ function knock(host: string, localAddress: string): Promise<'taken' | 'refused' 
 /** BGP's sessions; those that a password signs answer nobody who has not signed, and are left to /readyz. */
 async function knockAtSpeakers({ bgp }: NodePlan, settings: NodeSettings): Promise<string[]> {
   const open = bgp?.sessions.filter((s) => s.passwordInclude === undefined) ?? [];
-  const lines = await forEachOf(open, breadth, async ({ peer, address, local }) => {
+  const lines = await pool(open, breadth, async ({ peer, address, local }) => {
     const answer = await knock(address, local.address);
     if (answer === 'taken') return [];
     const text =
@@ -123,10 +116,11 @@ export async function measure(
   settings: NodeSettings,
   exec: Exec,
 ): Promise<Measurement> {
-  const wantedBytes = plan.mtuBytes;
+  const bytesTo = packetBytes(plan);
   const own = plan.own.addresses.map((a) => a.text);
-  const found = await forEachOf(questionsOf(view, plan, settings), breadth, async (question): Promise<Found> => {
+  const found = await pool(questionsOf(view, plan, settings), breadth, async (question): Promise<Found> => {
     const { node, way, carries, pings } = question;
+    const wantedBytes = bytesTo(node.podCIDRs.map((p) => p.text));
     const bytes = Math.min(...(await Promise.all(pings.map((p) => bytesOf(exec, p, wantedBytes)))));
     const passing = passingOf(bytes, wantedBytes);
     const advice =

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { formatTraffic, type Phase, type Step, sameTraffic, stepsTo } from '../plan/change.ts';
 import type { ClusterNode, ClusterTraffic, ClusterView, Traffic } from '../plan/cluster.ts';
 import { modesOf } from '../plan/settings.ts';
-import { forEachOf } from './ping.ts';
+import { pool } from '../pool.ts';
 import type { NodeStatus } from './status.ts';
 
 /** What a node says, or why it says nothing. */
@@ -38,9 +38,8 @@ const everyMs = 200;
 const breadth = 32;
 
 /** Asks all of these; answers in their order. */
-export function askAll(nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> {
-  return forEachOf(nodes, breadth, ask);
-}
+export const askAll = (nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> =>
+  pool(nodes, breadth, ask);
 
 /** What keeps a node from confirming a step; `final` will not mend by itself. */
 interface Lack {

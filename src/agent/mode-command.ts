@@ -6,6 +6,7 @@ import { get } from 'node:http';
 import { parseArgs, promisify } from 'node:util';
 import { withTrafficText } from '../cluster/edit.ts';
 import { FileSource } from '../cluster/file.ts';
+import { wantOneOf } from '../cluster/schema.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
 import {
@@ -19,6 +20,7 @@ import { replaceFile } from '../store/files.ts';
 import { defaultConfigFile } from './agent.ts';
 import { parseListen, readConfig } from './config.ts';
 import { type Answer, askAll, ChangeError, type ChangeParts, changeTraffic, currentTraffic } from './mode-change.ts';
+import { clusterFile } from './source.ts';
 import type { NodeStatus } from './status.ts';
 
 const options = {
@@ -79,7 +81,7 @@ async function askNode(node: ClusterNode, port: number): Promise<Answer> {
 
 function oneOf<T extends string>(option: string, value: string | undefined, values: readonly T[]): T | undefined {
   if (value === undefined || values.includes(value as T)) return value as T | undefined;
-  throw new UsageError(`${option}: got "${value}", want one of ${values.map((v) => `"${v}"`).join(', ')}`);
+  throw new UsageError(`${option}: got "${value}", want ${wantOneOf(values)}`);
 }
 
 function numberOf(option: string, value: string, max: number): number {
@@ -89,15 +91,18 @@ function numberOf(option: string, value: string, max: number): number {
 }
 
 /** The file and the agents' port, given or as this node's agent has them. */
-function place({ config, file, port }: Options): { file: string; port: number } {
+function place({ config, file, port }: Options, isToChange: boolean): { file: string; port: number } {
   const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
   if (file !== undefined) return { file, port: given ?? 9467 };
   const own = readConfig(config);
-  return { file: own.cluster.file, port: given ?? parseListen(own.listen)!.port };
+  if (isToChange && own.cluster.source !== 'file') {
+    throw new UsageError(`mode set: ${config} has cluster.source ${own.cluster.source}, want "file"`);
+  }
+  return { file: clusterFile(own), port: given ?? parseListen(own.listen)!.port };
 }
 
-function partsOf(given: Options): ChangeParts {
-  const { file, port } = place(given);
+function partsOf(given: Options, isToChange: boolean): ChangeParts {
+  const { file, port } = place(given, isToChange);
   const source = new FileSource(file);
   return {
     read: () => source.read(),
@@ -117,7 +122,7 @@ function partsOf(given: Options): ChangeParts {
 
 async function set(mode: string | undefined, given: Options): Promise<number> {
   if (mode === undefined) throw new UsageError(`mode set: which? one of ${trafficModes.join(', ')}`);
-  const parts = partsOf(given);
+  const parts = partsOf(given, true);
   const asked = {
     mode: oneOf('mode set', mode, trafficModes)!,
     betweenSites: oneOf('--between-sites', given['between-sites'], modesBetweenSites),
@@ -142,9 +147,10 @@ async function set(mode: string | undefined, given: Options): Promise<number> {
 
 function lineOf(answer: Answer, digest: string): string {
   if (typeof answer === 'string') return answer;
-  const { traffic, cluster, notAccepted, unanswered } = answer;
+  const { traffic, mtu, cluster, notAccepted, unanswered } = answer;
   return [
     formatTraffic(traffic),
+    `MTU ${mtu}`,
     traffic.alsoAccept && `accepts ${formatTraffic(traffic.alsoAccept)} too`,
     cluster !== digest && 'has another cluster file',
     ...notAccepted,
@@ -154,8 +160,20 @@ function lineOf(answer: Answer, digest: string): string {
     .join('; ');
 }
 
+/** Nodes whose pods have another MTU than those of the others, in words; large packets to and from them need a closer look. */
+export function mtuRemark(answers: readonly Answer[]): string | undefined {
+  const said = answers.filter((a) => typeof a !== 'string');
+  const byMtu = Map.groupBy(said, (a) => a.mtu);
+  if (byMtu.size < 2) return undefined;
+  const groups = [...byMtu].map(([mtu, nodes]) => {
+    const names = nodes.slice(0, 5).map((n) => n.node);
+    return `${mtu} on ${names.join(', ')}${nodes.length > 5 ? ` and ${nodes.length - 5} more` : ''}`;
+  });
+  return `pods' MTU is not the same everywhere: ${groups.join('; ')}`;
+}
+
 async function show(given: Options): Promise<number> {
-  const { read, ask, say } = partsOf(given);
+  const { read, ask, say } = partsOf(given, false);
   const view = read();
   const digest = view.digest!;
   const answers = await askAll(view.nodes, ask);
@@ -171,6 +189,8 @@ async function show(given: Options): Promise<number> {
     say(`cluster file: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
+    const remark = mtuRemark(answers);
+    if (remark) say(remark);
   }
   return isFine ? exitCode.fine : exitCode.problems;
 }

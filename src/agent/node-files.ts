@@ -3,13 +3,16 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodePlan } from '../plan/node.ts';
-import { replaceIfOther } from '../store/files.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
 
 /** The name of the cluster's network, and so of the folder its leases are in. */
 export const conflistNetwork = 'culvert';
+
+/** The bridge that pods are on with `attach: bridge`. */
+export const ownBridge = 'culvert0';
 
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
@@ -21,7 +24,7 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   addresses: plan.own.addresses.map((a) => a.text),
   mtu: plan.mtuBytes,
   dataDir: config.paths.leases,
-  bridge: 'culvert0',
+  bridge: ownBridge,
 });
 
 /** What the plugin takes of a runtime. */
@@ -34,19 +37,20 @@ export const conflist = (nodeFile: string): object => ({
   plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
-const writeDocument = (file: string, document: object): boolean =>
+/** Writes it where it differs; answers whether it did. */
+export const writeDocument = (file: string, document: object): boolean =>
   replaceIfOther(file, `${JSON.stringify(document, null, 2)}\n`);
 
-/** Another network configuration that a runtime would take instead of ours: it uses the first by name. */
-export function conflistBefore(folder: string): string | undefined {
+/** Other network configurations of the folder: a runtime uses the first by name, be it ours or not. */
+export function otherConflists(folder: string): { before: string[]; after: string[] } {
+  let names: string[] = [];
   try {
-    return readdirSync(folder)
-      .filter((name) => /\.(conf|conflist|json)$/.test(name) && !name.startsWith('.'))
-      .sort()
-      .find((name) => name < conflistName);
+    names = readdirSync(folder).filter((name) => /\.(conf|conflist|json)$/.test(name) && name !== conflistName);
   } catch {
-    return undefined;
+    // no folder, nothing in it
   }
+  names.sort();
+  return { before: names.filter((n) => n < conflistName), after: names.filter((n) => n > conflistName) };
 }
 
 /** Writes both files where they differ; the node can attach pods from here on. Answers the files written. */
@@ -57,4 +61,11 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
     ...(writeDocument(nodeFile, nodeDocument(config, plan)) ? [nodeFile] : []),
     ...(writeDocument(list, conflist(nodeFile)) ? [list] : []),
   ];
+}
+
+/** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */
+export function writeNotReady(config: AgentConfig, notReady: string): void {
+  const file = join(config.paths.run, 'node.json');
+  const text = readIfThere(file);
+  if (text === undefined || text.includes('"notReady"')) writeDocument(file, { node: config.node, notReady });
 }

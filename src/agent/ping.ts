@@ -26,18 +26,3 @@ export async function ping(exec: Exec, { address, source, bytes }: Ping): Promis
     return false;
   }
 }
-
-/** Does a piece of work for each of many, so many at a time; answers in their order. */
-export async function forEachOf<T, R>(
-  items: readonly T[],
-  breadth: number,
-  work: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = [];
-  const left = [...items.entries()];
-  const lanes = Array.from({ length: Math.min(breadth, items.length) }, async () => {
-    for (let next = left.shift(); next; next = left.shift()) results[next[0]] = await work(next[1]);
-  });
-  await Promise.all(lanes);
-  return results;
-}

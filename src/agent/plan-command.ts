@@ -1,35 +1,23 @@
 /** `culvert plan`: what the agent would do now, as lines for a shell. Only reads. */
 
-import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode } from '../command.ts';
+import { birdFiles } from '../kernel/bird.ts';
 import { createExec } from '../kernel/exec.ts';
-import { createKernel } from '../kernel/kernel.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { asCommand, render } from '../plan/render.ts';
 import { defaultConfigFile, readConfigOption } from './agent.ts';
 import { birdLines } from './bird-diff.ts';
-import { withAbleCandidates } from './candidates.ts';
-import { readConfig, withTraffic } from './config.ts';
-import { look } from './converge.ts';
-import { withKeys } from './keys.ts';
-import { birdFiles } from './speaker.ts';
-import { readChosen } from './ways.ts';
+import { readConfig } from './config.ts';
+import { outlookOf } from './outlook.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });
   const notes: string[] = [];
   const config = readConfig(options.config, notes);
-  const exec = createExec();
-  const kernel = createKernel(exec);
-  const source = new FileSource(config.cluster.file);
-  const view = source.read();
-  const able = await withAbleCandidates(withTraffic(config, view), exec);
-  const auto = { ...able.auto, chosen: readChosen(config.paths.run) };
-  const settings = withKeys({ ...able, auto }, false);
-  const { plan, changes } = await look({ view, settings, kernel });
+  const { plan, changes, notes: onCluster } = await outlookOf(config, createExec());
   const problems = plan.problems.map((p) => p.text);
   const bird = await birdLines(plan.bgp?.configuration, birdFiles(config.paths.run));
-  for (const note of [...notes, ...source.notes]) machine.warn(note);
+  for (const note of [...notes, ...onCluster]) machine.warn(note);
   if (options['json']) {
     process.stdout.write(`${JSON.stringify({ changes, lines: changes.flatMap(render), bird, problems }, null, 2)}\n`);
   } else {

@@ -5,7 +5,8 @@
 
 import type { Exec } from '../kernel/exec.ts';
 import type { Probe } from '../plan/trial.ts';
-import { forEachOf, ping } from './ping.ts';
+import { pool } from '../pool.ts';
+import { ping } from './ping.ts';
 import { pause, type Task } from './task.ts';
 
 /** Pings at a time. */
@@ -44,7 +45,7 @@ export class Prober implements Task {
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.abort());
     while (!signal.aborted) {
-      await forEachOf(this.#unanswered, breadth, async (probe) => {
+      await pool(this.#unanswered, breadth, async (probe) => {
         if (!signal.aborted) await this.#ask(probe);
       });
       await pause(this.#unanswered.length > 0 ? everyMs : 3_600_000, this.#wake.signal);

@@ -10,7 +10,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
 import { type ClusterNode, type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
-import { diff } from '../plan/diff.ts';
+import { type Change, diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { isAuto } from '../plan/settings.ts';
@@ -20,13 +20,16 @@ import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
+import type { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
-import { conflistBefore, writeNodeFiles } from './node-files.ts';
+import { conflistName, otherConflists, writeNodeFiles, writeNotReady } from './node-files.ts';
+import type { PathMtu } from './path-mtu.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
 import type { Status } from './status.ts';
+import { journalFile, SysctlJournal } from './sysctl-journal.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
 import type { Ways } from './ways.ts';
@@ -38,8 +41,11 @@ export interface ReconcilerParts {
   readonly kernel: Kernel;
   readonly speaker: Speaker;
   readonly prober: Prober;
+  readonly pathMtu: PathMtu;
   readonly ways: Ways;
   readonly addressWatch: AddressWatch;
+  /** Where the agent takes care of the plugins' executables. */
+  readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly status: Status;
   readonly log: Log;
 }
@@ -49,7 +55,9 @@ export class Reconciler implements Task {
   readonly #parts: ReconcilerParts;
   readonly #wake = new Wake();
   readonly #said = new Once();
+  readonly #saidOthers = new Once();
   readonly #printed: Printed = new Map();
+  readonly #journal: SysctlJournal;
   #view: ClusterView | undefined;
   #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
   #sourceProblem: string | undefined;
@@ -63,6 +71,7 @@ export class Reconciler implements Task {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    this.#journal = new SysctlJournal(journalFile(parts.config.paths.state), parts.kernel);
   }
 
   notReady(): string | undefined {
@@ -99,6 +108,7 @@ export class Reconciler implements Task {
     const resyncMs = this.#parts.config.resyncSeconds * 1000;
     let backoffMs = 500;
     signal.addEventListener('abort', () => this.#wake.stop());
+    await this.#parts.source.settled;
     while (!signal.aborted) {
       const fine = await this.#pass();
       backoffMs = fine ? 500 : Math.min(backoffMs * 2, resyncMs);
@@ -109,14 +119,16 @@ export class Reconciler implements Task {
 
   /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
   async #pass(): Promise<boolean> {
-    const { status } = this.#parts;
+    const { config, source, status } = this.#parts;
     try {
       const view = this.#readView();
       const refused = await this.#converge(view);
       this.#report(refused);
       return refused.length === 0 && status.ready;
     } catch (error) {
-      if (!status.ready && (error instanceof ConfigError || error instanceof PlanError)) throw error;
+      const isHuman = error instanceof ConfigError || error instanceof PlanError;
+      if (!status.ready && isHuman && !source.mendsItself) throw error;
+      if (!status.ready) writeNotReady(config, (error as Error).message);
       this.#known = undefined;
       this.#devices = new Set(); // whatever happens may mend it
       this.#planProblems = [];
@@ -127,14 +139,16 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { kernel, speaker, prober, ways, status, log } = this.#parts;
+    const { kernel, speaker, prober, ways, pathMtu, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
     const settings = await this.#settings(view);
-    const done = await converge({ view, settings, kernel, printed: this.#printed, known });
+    const about = (changes: readonly Change[]) => this.#journal.keep(changes);
+    const pathMtus = pathMtu.measured;
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known, pathMtus, about });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -148,12 +162,14 @@ export class Reconciler implements Task {
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);
-    ways.aim(plan.ways, plan.mtuBytes);
+    pathMtu.aim(plan.targets);
+    ways.aim(plan);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
-    if (refused.length === 0 && (status.ready || (speaker.isSettled && ways.isSettled)))
-      this.#finish(plan, settings, view);
+    const isInstalled = this.#parts.installer?.isDone ?? true;
+    const isSettled = status.ready || (speaker.isSettled && ways.isSettled);
+    if (refused.length === 0 && isInstalled && isSettled) this.#finish(plan, settings, view);
     return refused;
   }
 
@@ -168,7 +184,7 @@ export class Reconciler implements Task {
       return view;
     } catch (error) {
       if (!this.#view || !(error instanceof ConfigError)) throw error;
-      this.#sourceProblem = `the cluster file is wrong, the last right one stays in force: ${error.message}`;
+      this.#sourceProblem = `${source.whenWrong}: ${error.message}`;
       return this.#view;
     }
   }
@@ -199,27 +215,39 @@ export class Reconciler implements Task {
       node: settings.node,
       cluster: view.digest,
       traffic: spelled(settings),
+      mtu: plan.mtuBytes,
       notAccepted,
       unanswered,
     });
   }
 
   #report(now: readonly string[]): void {
-    const { config, status, log } = this.#parts;
-    const other = conflistBefore(config.paths.cniConf);
+    const { config, source, status, log } = this.#parts;
+    const folder = config.paths.cniConf;
+    const { before, after } = otherConflists(folder);
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
+      ...source.problems,
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,
+      ...this.#parts.pathMtu.problems,
       ...this.#parts.ways.problems,
       ...this.#parts.addressWatch.problems,
       ...this.#firewall,
-      ...(other
-        ? [`${config.paths.cniConf}/${other} comes before ours by name: a runtime will use that one; remove it`]
-        : []),
+      ...(this.#parts.installer?.problems ?? []),
+      ...(this.#journal.problem ? [this.#journal.problem] : []),
+      ...before
+        .slice(0, 1)
+        .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`),
     ];
-    status.setProblems(problems, this.#sourceProblem === undefined);
+    status.setProblems(problems, this.#sourceProblem === undefined && source.problems.length === 0);
+    this.#saidOthers.update(
+      before.length === 0 && after[0] !== undefined ? [after[0]] : [],
+      (name) =>
+        log('warn', `a runtime uses ${folder}/${conflistName}, the first by name; without it ${name}: remove it`),
+      () => {},
+    );
     this.#said.update(
       problems,
       (text) => log('warn', text),

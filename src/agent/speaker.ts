@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Registry } from 'prom-client';
-import { BirdControl, type BirdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
+import { BirdControl, type BirdFiles, birdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
 import type { Exec } from '../kernel/exec.ts';
 import { type BgpPlan, type BgpSession, birdMetric } from '../plan/bgp.ts';
 import { readIfThere, replaceIfOther } from '../store/files.ts';
@@ -20,13 +20,6 @@ import { pause, type Task } from './task.ts';
 /** Sessions and routes take a moment to come: so long their absence is no problem, and the node not ready. */
 const settleMs = 5000;
 const lookMs = 1000;
-
-/** BIRD's files in the agent's folder. */
-export const birdFiles = (run: string): BirdFiles => ({
-  configuration: join(run, 'bird.conf'),
-  socket: join(run, 'bird.ctl'),
-  pid: join(run, 'bird.pid'),
-});
 
 /** What BIRD reads in the place of a password that cannot be had: the others must not suffer. */
 const disabled = 'disabled;\n';

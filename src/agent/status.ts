@@ -13,6 +13,8 @@ export interface Applied {
   /** The digest of the cluster that was read. */
   readonly cluster: string | undefined;
   readonly traffic: ClusterTraffic;
+  /** Of pods to come, in bytes. */
+  readonly mtu: number;
   /** What of `alsoAccept` cannot be had. */
   readonly notAccepted: readonly string[];
   /** What of the way that is only accepted is not there yet: "node2 at 10.244.2.0". */
@@ -37,6 +39,10 @@ export class Status {
   readonly #nodes = this.#gauge('culvert_nodes', 'Nodes in the cluster view, this one included');
   readonly #routes = this.#gauge('culvert_routes', 'Routes to podCIDRs of other nodes that are planned');
   readonly #mtu = this.#gauge('culvert_mtu_bytes', 'MTU of pods on this node');
+  readonly #narrow = this.#gauge(
+    'culvert_narrow_routes',
+    'Routes with an MTU of their own, since less gets through than this host lets through',
+  );
   readonly #problems = this.#gauge('culvert_problems', 'Problems at present; /readyz names them');
   readonly #sourceOk = this.#gauge(
     'culvert_cluster_source_ok',
@@ -113,6 +119,7 @@ export class Status {
     this.#nodes.set(nodes);
     this.#routes.set(outlook.plan.state.routes.length);
     this.#mtu.set(outlook.plan.mtuBytes);
+    this.#narrow.set(outlook.plan.state.routes.filter((r) => r.mtuBytes !== undefined).length);
     for (const change of outlook.changes) this.#changes.inc({ op: change.op });
     if (isRepair) this.#repairs.inc(outlook.changes.length);
     this.#duration.observe(seconds);

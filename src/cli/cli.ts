@@ -1,9 +1,12 @@
 /** The command line: a table of commands, nothing more. */
 
-import { agent } from '../agent/agent.ts';
+import { plugins } from '../../plugins/plugins.ts';
+import { agentCommand } from '../agent/agent.ts';
+import { installCommand } from '../agent/install/command.ts';
 import { keysCommand } from '../agent/keys-command.ts';
 import { modeCommand } from '../agent/mode-command.ts';
 import { planCommand } from '../agent/plan-command.ts';
+import { uninstallCommand } from '../agent/uninstall/command.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
@@ -13,12 +16,16 @@ import { probeCommand } from './probe.ts';
 import { validate } from './validate.ts';
 import { version } from './version.ts';
 
+const pluginNames: readonly string[] = [...plugins.keys()];
+
 const commands: readonly Command[] = [
-  agent,
+  agentCommand(pluginNames),
   planCommand,
   modeCommand,
   probeCommand,
   keysCommand,
+  installCommand(pluginNames),
+  uninstallCommand(pluginNames),
   ipam,
   lab,
   pluginsCommand,

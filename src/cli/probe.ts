@@ -1,16 +1,11 @@
 /** `culvert probe`: over which ways packets get to the other nodes, how long they may be, and what to do where they do not. */
 
 import { defaultConfigFile, readConfigOption } from '../agent/agent.ts';
-import { withAbleCandidates } from '../agent/candidates.ts';
-import { readConfig, withTraffic } from '../agent/config.ts';
-import { look } from '../agent/converge.ts';
-import { withKeys } from '../agent/keys.ts';
+import { readConfig } from '../agent/config.ts';
 import { type Found, measure } from '../agent/measure.ts';
-import { readChosen } from '../agent/ways.ts';
-import { FileSource } from '../cluster/file.ts';
+import { outlookOf } from '../agent/outlook.ts';
 import { type Command, exitCode } from '../command.ts';
 import { createExec } from '../kernel/exec.ts';
-import { createKernel } from '../kernel/kernel.ts';
 import { table } from '../lab/table.ts';
 
 const words = { full: 'passes', small: 'only small packets', none: 'does not pass' } as const;
@@ -21,12 +16,8 @@ function render(found: readonly Found[]): string[] {
 }
 
 async function probe(file: string) {
-  const config = readConfig(file);
   const exec = createExec();
-  const view = new FileSource(config.cluster.file).read();
-  const able = await withAbleCandidates(withTraffic(config, view), exec);
-  const settings = withKeys({ ...able, auto: { ...able.auto, chosen: readChosen(config.paths.run) } }, false);
-  const { plan, changes } = await look({ view, settings, kernel: createKernel(exec) });
+  const { view, settings, plan, changes } = await outlookOf(readConfig(file), exec);
   const { found, speakers } = await measure(view, plan, settings, exec);
   const problems = [
     ...(changes.length > 0

@@ -16,6 +16,14 @@ export interface ClusterSource {
   watch(changed: () => void, signal: AbortSignal): void;
   /** Remarks on what was read last: unknown keys. */
   readonly notes: readonly string[];
+  /** What is wrong though `read` answers: parts that were left out, an answer that is not of today. */
+  readonly problems: readonly string[];
+  /** What an error of `read` means for those who have read before. */
+  readonly whenWrong: string;
+  /** An agent that starts waits for what is wrong to be put right, and does not end. */
+  readonly mendsItself: boolean;
+  /** When `read` can be asked first. */
+  readonly settled: Promise<void>;
 }
 
 /** What tells one version of a file from the next, also when it is replaced by rename or a symbolic link is turned. */
@@ -25,6 +33,10 @@ const versionOf = (s: Stats): string => `${s.dev}:${s.ino}:${s.size}:${s.mtimeMs
 export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
 export class FileSource implements ClusterSource {
+  readonly problems: readonly string[] = [];
+  readonly whenWrong = 'the cluster file is wrong, the last right one stays in force';
+  readonly mendsItself = false;
+  readonly settled = Promise.resolve();
   readonly #file: string;
   readonly #list = new NodeList();
   readonly #decoder = new ViewDecoder();

@@ -9,6 +9,7 @@ import type { Machine } from '../kernel/machine.ts';
 import { addressesOf, type Namespaces, type NetworkNamespace, pathOf, readNamespaces } from '../kernel/namespaces.ts';
 import { formatAddress } from '../net/address.ts';
 import { attachmentMark, hostVethName, isHostEnd } from '../net/name.ts';
+import { pool } from '../pool.ts';
 import { bootIdFile, lookAtNamespace, type NamespaceIdentity, readBootId } from '../store/lease-identity.ts';
 import { type AtPath, type Evidence, type JudgedLease, judge, type NetworkLease } from './judge.ts';
 import { paced } from './paced.ts';
@@ -73,15 +74,12 @@ async function addressesIn(namespace: NetworkNamespace, { exec }: Machine): Prom
 /** Addresses in other namespaces than ours: address → where, in words. */
 async function readAddresses(machine: Machine, { network, own }: Namespaces): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  const left = [...network.values()].filter((n) => n.inode !== own.network);
-  const worker = async (): Promise<void> => {
-    for (let namespace = left.pop(); namespace; namespace = left.pop()) {
-      for (const address of await addressesIn(namespace, machine)) {
-        found.set(address, `address in namespace ${pathOf(namespace)}`);
-      }
+  const others = [...network.values()].filter((n) => n.inode !== own.network);
+  await pool(others, atOnce, async (namespace) => {
+    for (const address of await addressesIn(namespace, machine)) {
+      found.set(address, `address in namespace ${pathOf(namespace)}`);
     }
-  };
-  await Promise.all(Array.from({ length: atOnce }, worker));
+  });
   return found;
 }
 

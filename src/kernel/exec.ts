@@ -99,6 +99,7 @@ const packages: Readonly<Record<string, string>> = {
   ip: 'iproute2',
   nft: 'nftables',
   nsenter: 'util-linux',
+  ping: 'iputils-ping',
   wg: 'wireguard-tools',
 };
 

@@ -93,8 +93,8 @@ function joinSets(lines: readonly string[]): string[][] {
   return commands.map((c) => c.words);
 }
 
-function writeSysctl({ key, value, optional }: Sysctl): void {
-  const file = join('/proc/sys', key);
+function writeSysctlBelow(root: string, { key, value, optional }: Sysctl): void {
+  const file = join(root, key);
   try {
     if (readFileSync(file, 'utf8').trim() === value) return;
     writeFileSync(file, value);
@@ -110,7 +110,9 @@ export type StandBy = (names: readonly StandbyName[], netns: string) => Standby;
 
 const hasLink = (name: string): boolean => linkNames().includes(name);
 
-export function createKernel(exec: Exec, start?: StandBy): Kernel {
+/** `sysctlRoot` is where sysctls can be written: a container has /proc/sys for reading only. */
+export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sys'): Kernel {
+  const writeSysctl = (sysctl: Sysctl): void => writeSysctlBelow(sysctlRoot, sysctl);
   const batch = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
   let standby: Standby | undefined;
   let standbyNetns = '';
@@ -213,7 +215,7 @@ export function createKernel(exec: Exec, start?: StandBy): Kernel {
     showNft: (args, netns) => exec(['nft', ...args], { netns }),
     readSysctl(key) {
       try {
-        return readFileSync(join('/proc/sys', key), 'utf8').trim();
+        return readFileSync(join(sysctlRoot, key), 'utf8').trim();
       } catch {
         return undefined;
       }

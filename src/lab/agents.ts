@@ -14,8 +14,8 @@ import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, pro
 import { peersOf } from './top-of-rack.ts';
 import type { AgentSettings, Node, Topology } from './topology.ts';
 
-/** Where an agent answers, in its node's own namespace. */
-const listen = { address: '127.0.0.1', port: 9440 };
+/** Where an agent answers, on all addresses of its node: `culvert mode` asks for every node's state. */
+const port = 9440;
 
 const readyTimeoutMs = 30_000;
 
@@ -61,7 +61,7 @@ export function agentYaml(node: Node, topology: Topology, place: Place): string 
     node: node.name,
     cluster: { source: 'file', file: place.clusterYaml },
     ...settingsOf(node, topology),
-    listen: `${listen.address}:${listen.port}`,
+    listen: `${topology.families.includes(6) ? '[::]' : '0.0.0.0'}:${port}`,
     paths: { run, state, cniConf, leases },
   });
 }
@@ -76,7 +76,7 @@ export function agentProcess(place: Place, node: string): ProcessId | undefined 
 }
 
 /** Bash opens the connection: a fresh Debian has no curl, and this process cannot enter the namespace itself. */
-const ask = `exec 3<>/dev/tcp/${listen.address}/${listen.port} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3`;
+const ask = `exec 3<>/dev/tcp/127.0.0.1/${port} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3`;
 
 export async function agentHealth(place: Place, node: string, { exec }: Machine): Promise<AgentHealth> {
   if (!agentProcess(place, node)) return 'down';

@@ -15,6 +15,7 @@ import { renderBird } from './bird.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem, podCidrsOf } from './cluster.ts';
 import { type RouteState, routeProtocol } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
+import type { PathTarget } from './path-mtu.ts';
 import { routedWay } from './routed.ts';
 import type { BgpPeerSettings, NodeSettings } from './settings.ts';
 import type { HostFacts, Underlay } from './underlay.ts';
@@ -112,6 +113,8 @@ export interface BgpResult {
   /** Nodes that have routes to our pods. */
   readonly unmasked: readonly NodeAddress[];
   readonly mtuBytes: number;
+  /** Where to measure it. */
+  readonly targets: readonly PathTarget[];
 }
 
 const texts = (nodes: readonly ClusterNode[], family: Family): string[] =>
@@ -270,7 +273,12 @@ export function planBgp(context: BgpContext): BgpResult {
   const inUse = families.filter((f) => pods.includes(f) || reflectorsOf([own, ...nodes], f).includes(own));
   const shares = inUse.flatMap((f) => shareOf(context, f, problems) ?? []);
   const sessions = shares.flatMap((s) => [...nodeSessions(context, s), ...routerSessions(context, s)]);
-  const reached = shares.flatMap((s) => [...s.near, ...s.far].flatMap((n) => addressOf(n, s.family) ?? []));
+  const reached = shares.flatMap((s) =>
+    [...s.near, ...s.far].flatMap((node) => {
+      const to = addressOf(node, s.family);
+      return to ? { node: node.name, to, way: underlay.wayTo(to.address) } : [];
+    }),
+  );
   const configuration = renderBird({
     metric: birdMetric,
     node: own.name,
@@ -292,7 +300,13 @@ export function planBgp(context: BgpContext): BgpResult {
       hasRoutes: facts.routes.some(isBirds),
     },
     problems,
-    unmasked: reached,
-    mtuBytes: Math.min(...reached.flatMap((a) => underlay.wayTo(a.address)?.mtuBytes ?? [])),
+    unmasked: reached.map((r) => r.to),
+    // the routes are BIRD's and have no MTU of their own: the narrowest path counts for all
+    mtuBytes: Math.min(
+      ...reached.flatMap(({ to, way }) => (way ? [way.mtuBytes, facts.pathMtus?.get(to.text) ?? way.mtuBytes] : [])),
+    ),
+    targets: reached.flatMap(({ node, to, way }) =>
+      way ? { node, address: to.text, family: to.address.family, mtuBytes: way.mtuBytes } : [],
+    ),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The agent's nft table, `inet culvert_cluster`: lets pod traffic through the forward hook and masquerades what leaves the
+ * The agent's nft table, `inet culvert_cluster`: lets pod traffic through the forward hook, bounds its segments, and masquerades what leaves the
  * cluster. Three sets per family hold all that grows with it: `pods` (every podCIDR), `own` (this node's) and `nodes` (node
  * addresses that may see a pod's own address).
  */
@@ -17,15 +17,23 @@ const multicast: Readonly<Record<Family, string>> = { 4: '224.0.0.0/4', 6: 'ff00
 
 const name = (set: string, family: Family): string => `${set}${family}`;
 
-/** An accept here ends only our own chain: a base chain of somebody else may still drop (src/nftables/forward-chains.ts looks for such). */
+/**
+ * What is done to packets from and to pods. Connections are told what the routes of both directions let through, so that they begin
+ * with segments that fit, whoever drops the messages of routers on the way. An accept here ends only our own chain: a base chain of
+ * somebody else may still drop (src/nftables/forward-chains.ts looks for such).
+ */
+const podChain: Chain = {
+  name: 'pods',
+  rules: ['tcp flags syn tcp option maxseg size set rt mtu', 'accept'],
+};
+
 function forwardChain(inUse: readonly Family[]): Chain {
   return {
     name: 'forward',
     base: 'type filter hook forward priority filter; policy accept;',
-    rules: inUse.flatMap((f) => [
-      `${match[f]} saddr @${name('pods', f)} accept`,
-      `${match[f]} daddr @${name('pods', f)} accept`,
-    ]),
+    rules: inUse.flatMap((f) =>
+      ['saddr', 'daddr'].map((end) => `${match[f]} ${end} @${name('pods', f)} goto ${podChain.name}`),
+    ),
   };
 }
 
@@ -67,7 +75,7 @@ export function planClusterTable({ view, own, unmasked, masquerade }: ClusterTab
       },
     ]),
   ];
-  const chains = [forwardChain(inUse), ...(ownFamilies.length > 0 ? [masqueradeChain(ownFamilies)] : [])];
+  const chains = [podChain, forwardChain(inUse), ...(ownFamilies.length > 0 ? [masqueradeChain(ownFamilies)] : [])];
   return {
     family: 'inet',
     name: clusterTable,

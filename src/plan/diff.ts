@@ -3,19 +3,20 @@
  * made. New paths are laid before old ones go (make before break), and what falls with its link is not removed by itself.
  */
 
-import type {
-  AddressState,
-  FdbState,
-  LinkState,
-  NamespaceState,
-  NeighbourState,
-  PeerState,
-  RouteState,
-  RuleState,
-  SysctlState,
-  TableState,
-  VlanState,
-  WireGuardState,
+import {
+  type AddressState,
+  type FdbState,
+  type LinkState,
+  type NamespaceState,
+  type NeighbourState,
+  type PeerState,
+  type RouteState,
+  type RuleState,
+  routeProtocol,
+  type SysctlState,
+  type TableState,
+  type VlanState,
+  type WireGuardState,
 } from './host.ts';
 
 /** Attributes of a link that can be set while it lives. */
@@ -135,6 +136,11 @@ function diffLinks(
   return { first, last: [...found.keys()].map((name) => ({ op: 'delete-link', name })), gone };
 }
 
+/** A route with our mark is ours in all that it says: an MTU that nobody planned has to go. */
+const routeDiffers = (actual: RouteState, wanted: RouteState): boolean =>
+  differs(actual, wanted, routeFields) ||
+  (wanted.protocol === routeProtocol && actual.mtuBytes !== undefined && wanted.mtuBytes === undefined);
+
 interface ListDiff<T> {
   set: [T, T | undefined][];
   removed: T[];
@@ -145,9 +151,10 @@ function diffList<T extends object>(
   actual: readonly T[],
   wanted: readonly T[],
   key: (item: T) => string,
-  compared: readonly (keyof T)[],
+  compared: readonly (keyof T)[] | ((actual: T, wanted: T) => boolean),
   falls: (item: T) => boolean,
 ): ListDiff<T> {
+  const isOther = typeof compared === 'function' ? compared : (a: T, w: T) => differs(a, w, compared);
   // planners hand out the same object for the same node again: most need no key at all
   const rest = new Set(actual.filter((item) => !falls(item)));
   const fresh = wanted.filter((item) => !rest.delete(item));
@@ -158,7 +165,7 @@ function diffList<T extends object>(
     const k = key(item);
     const old = left.get(k);
     if (old) left.delete(k);
-    if (!old || differs(old, item, compared)) set.push([item, old]);
+    if (!old || isOther(old, item)) set.push([item, old]);
   }
   return { set, removed: [...left.values()] };
 }
@@ -215,7 +222,7 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
   const wireguards = diffList(actual.wireguards, wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey'], onGone);
   const peers = diffList(actual.peers, wanted.peers, peerKey, peerFields, onGone);
-  const routes = diffList(actual.routes, wanted.routes, routeKey, routeFields, onGone);
+  const routes = diffList(actual.routes, wanted.routes, routeKey, routeDiffers, onGone);
   const rules = diffList(actual.rules, wanted.rules, ruleKey, [], () => false);
   const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));

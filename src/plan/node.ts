@@ -7,6 +7,7 @@ import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from 
 import { planClusterTable } from './cluster-table.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
+import type { PathTarget } from './path-mtu.ts';
 import { planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
 import type { Probe } from './trial.ts';
@@ -17,8 +18,10 @@ export interface NodePlan {
   /** Parts that cannot be had; the rest stands. */
   readonly problems: readonly PlanProblem[];
   readonly own: ClusterNode;
-  /** What a pod's packets may be long. */
+  /** How long packets of pods to come may be. */
   readonly mtuBytes: number;
+  /** Where to measure how long packets may be on their way. */
+  readonly targets: readonly PathTarget[];
   /** Addresses that have to answer while traffic changes its way. */
   readonly probes: readonly Probe[];
   /** What mode auto may choose among, node by node. */
@@ -68,7 +71,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const underlay = readUnderlay(facts, own);
   const sysctls = forwarding(podFamiliesOf(own), facts);
   const others = view.nodes.filter((n) => n !== own);
-  const { parts, problems, unmasked, probes, ways, mtuBytes, bgp, ...paths } = planPaths({
+  const { parts, problems, unmasked, probes, ways, mtuBytes, targets, bgp, ...paths } = planPaths({
     own,
     others,
     underlay,
@@ -78,6 +81,13 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
-  const devices = [...underlay.own.values(), ...routes].flatMap((r) => r.dev ?? []);
-  return { state, problems, own, mtuBytes, probes, ways, devices: [...new Set(devices)], bgp };
+  const devices = new Set<string>();
+  for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
+  return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };
+}
+
+/** How long a packet to any of these podCIDRs may be: as their narrowest route says, or pods' links. */
+export function packetBytes({ state, mtuBytes }: Pick<NodePlan, 'state' | 'mtuBytes'>) {
+  const limits = new Map(state.routes.flatMap((r) => (r.mtuBytes === undefined ? [] : [[r.prefix, r.mtuBytes]])));
+  return (podCIDRs: readonly string[]): number => Math.min(mtuBytes, ...podCIDRs.flatMap((p) => limits.get(p) ?? []));
 }

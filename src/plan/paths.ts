@@ -17,7 +17,8 @@ import {
 } from './cluster.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
-import { type Overlay, type OverlayContext, podFamiliesOf, type Wrap } from './overlay.ts';
+import { type Overlay, type OverlayContext, podFamiliesOf, type Tunnel } from './overlay.ts';
+import { addPath, narrow, type PathTarget, podMtu, type Reach, unlimited, withLimits } from './path-mtu.ts';
 import { probeAddresses } from './probe-addresses.ts';
 import { planRoutes, routedWay, sharedLink } from './routed.ts';
 import { isAuto, modesOf, type NodeSettings, type OverlayMode } from './settings.ts';
@@ -52,7 +53,10 @@ export interface Paths {
   readonly probes: Probe[];
   /** What mode auto may choose among, node by node. */
   readonly ways: readonly NodeWays[];
-  mtuBytes: number;
+  /** Of pods to come. */
+  readonly mtuBytes: number;
+  /** Where to measure the MTU. */
+  readonly targets: readonly PathTarget[];
   /** What BIRD is to do, where bgp is one of the modes. */
   readonly bgp: BgpPlan | undefined;
 }
@@ -85,7 +89,7 @@ interface Share {
   readonly learnt: RouteState[];
   readonly problems: PlanProblem[];
   readonly unmasked: Set<NodeAddress>;
-  mtuBytes: number;
+  readonly reach: Reach;
 }
 
 const shareOf = (traffic: KnownTraffic, carries: boolean): Share => ({
@@ -95,7 +99,7 @@ const shareOf = (traffic: KnownTraffic, carries: boolean): Share => ({
   learnt: [],
   problems: [],
   unmasked: new Set(),
-  mtuBytes: Number.POSITIVE_INFINITY,
+  reach: unlimited(),
 });
 
 /** What a traffic's mode may come to; of `auto` each candidate, which wraps wherever it can: plain routes are one of their own. */
@@ -105,33 +109,31 @@ function sharesOf(traffic: Traffic, carries: boolean, { auto }: NodeSettings): S
   return auto.candidates.map((way) => shareOf({ ...traffic, mode: way, sameSubnet: 'tunnel' }, false));
 }
 
-const narrow = (share: Share, mtuBytes: number): void => {
-  share.mtuBytes = Math.min(share.mtuBytes, mtuBytes);
-};
-
-function routePlainly(share: Share, node: ClusterNode, family: Family, way: Way): void {
-  share.routes.push(...planRoutes(node, family, way));
-  narrow(share, way.mtuBytes);
+function routePlainly(share: Share, facts: HostFacts, node: ClusterNode, family: Family, way: Way): void {
+  const routes = planRoutes(node, family, way);
+  share.routes.push(...routes);
+  addPath(share.reach, facts, { node, to: addressOf(node, family)!, way, overheadBytes: 0, routes });
 }
 
-function addRouted(share: Share, { own, underlay, settings }: PathContext, node: ClusterNode): void {
+function addRouted(share: Share, { own, underlay, settings, facts }: PathContext, node: ClusterNode): void {
   for (const family of podFamilies(own, node)) {
     const way = routedWay(underlay, node, family, settings.behindRouter);
     if ('text' in way) {
       share.problems.push(way);
       continue;
     }
-    routePlainly(share, node, family, way);
+    routePlainly(share, facts, node, family, way);
     // a node that has routes to our pods can answer them
     share.unmasked.add(addressOf(node, family)!);
   }
 }
 
 /** What wrapping leaves of the way to a node. */
-function narrowByWraps(share: Share, node: ClusterNode, wraps: readonly Wrap[], underlay: Underlay): void {
-  for (const { family, overheadBytes } of wraps) {
-    const way = underlay.wayTo(addressOf(node, family)!.address);
-    if (way) narrow(share, way.mtuBytes - overheadBytes);
+function limitByWraps(share: Share, { underlay, facts }: PathContext, node: ClusterNode, tunnel: Tunnel): void {
+  for (const { family, overheadBytes } of tunnel.wraps) {
+    const to = addressOf(node, family)!;
+    const way = underlay.wayTo(to.address);
+    if (way) addPath(share.reach, facts, { node, to, way, overheadBytes, routes: tunnel.routes });
     else share.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
   }
 }
@@ -141,10 +143,11 @@ const familyOf = ({ prefix }: RouteState): Family => (prefix.includes(':') ? 6 :
 /** One node by one overlay: for each share that takes it routes of its own, and one tunnel for all. Answers the tunnel's entries. */
 function addOverlay(
   shares: readonly Share[],
-  { own, underlay }: PathContext,
+  context: PathContext,
   overlay: Overlay,
   node: ClusterNode,
 ): Partial<NamespaceState>[] {
+  const { own, underlay, facts } = context;
   const links = families.filter((f) => sharedLink(underlay, node, f));
   const pods = podFamilies(own, node);
   const isDirect = ({ traffic }: Share, f: Family) => traffic.sameSubnet === 'direct' && links.includes(f);
@@ -152,11 +155,11 @@ function addOverlay(
   const tunnel = tunnelled.length > 0 ? overlay.tunnel(node, tunnelled) : undefined;
   for (const share of shares) {
     const direct = pods.filter((f) => isDirect(share, f));
-    for (const f of direct) routePlainly(share, node, f, sharedLink(underlay, node, f)!);
+    for (const f of direct) routePlainly(share, facts, node, f, sharedLink(underlay, node, f)!);
     if (tunnel && direct.length < pods.length) {
       share.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r))));
       share.problems.push(...tunnel.problems);
-      narrowByWraps(share, node, tunnel.wraps, underlay);
+      limitByWraps(share, context, node, tunnel);
     }
     // A pod's packet to a node's own address takes no tunnel. Over a shared link it may keep the pod's address, if the node's answer
     // finds back. A router in between would see an address that it does not know, and may drop it: masquerade there.
@@ -210,19 +213,20 @@ function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext
 
 /** Packets that nothing is wrapped around. */
 function narrowToUnderlay(shares: readonly Share[], { underlay }: PathContext): void {
-  for (const { mtuBytes } of underlay.own.values()) for (const share of shares) narrow(share, mtuBytes);
+  for (const { mtuBytes } of underlay.own.values()) for (const { reach } of shares) narrow(reach, mtuBytes);
 }
 
 /** All nodes that BGP leads to. BIRD's routes stand behind all others to the same prefix: the two can be there at once. */
 function addBgp(all: readonly Share[], context: PathContext): BgpPlan {
   const { shares, nodes } = reachOf('bgp', all, context);
-  const { plan, problems, unmasked, mtuBytes } = planBgp({ ...context, nodes });
+  const { plan, problems, unmasked, mtuBytes, targets } = planBgp({ ...context, nodes });
   narrowToUnderlay(shares, context);
   for (const share of shares) {
     share.learnt.push(...birdRoutes(context.facts));
     share.problems.push(...problems);
     for (const a of unmasked) share.unmasked.add(a);
-    narrow(share, mtuBytes);
+    share.reach.targets.push(...targets);
+    narrow(share.reach, mtuBytes);
   }
   return plan;
 }
@@ -245,7 +249,7 @@ function addMode(
   if (!overlay) return undefined;
   for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
   for (const w of overlay.wraps) {
-    for (const share of shares) narrow(share, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
+    for (const { reach } of shares) narrow(reach, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
   }
   return overlay;
 }
@@ -256,7 +260,16 @@ function autoShare(traffic: Traffic, candidates: readonly Share[], context: Path
   const plan = planAuto({ ...context, auto, traffic, probeOf: probes! }, candidates);
   const { routes, problems } = plan;
   const learnt: RouteState[] = [];
-  const share = { ...candidates[0]!, carries: false, routes, learnt, problems, unmasked: new Set(plan.unmasked) };
+  const reach = { ...unlimited(), limits: new Map(candidates.flatMap((c) => [...c.reach.limits])) };
+  const share = {
+    ...candidates[0]!,
+    carries: false,
+    routes,
+    learnt,
+    problems,
+    reach,
+    unmasked: new Set(plan.unmasked),
+  };
   return { share, ...plan };
 }
 
@@ -280,14 +293,18 @@ export function planPaths(context: PathContext): Paths {
   const [autoNow, autoNext] = [autoOf(current, carriers), autoOf(alsoAccept, acceptors)];
   const carrying = autoNow?.share ?? carriers[0]!;
   const accepted = autoNext?.share ?? acceptors[0];
-  const { routes, problems, unmasked } = carrying;
+  const { problems, unmasked } = carrying;
   // pods of before and after the change have to get on with both
-  const mtuBytes = checkMtu(settings.mtu, Math.min(...shares.map((s) => s.mtuBytes)), problems);
-  const ground = used.map((overlay) => overlay.ground(mtuBytes));
+  const reaches = shares.map((s) => s.reach);
+  const deviceMtu = checkMtu(settings.mtu, Math.min(...reaches.map((r) => r.mtuBytes)), problems);
+  const mtuBytes = settings.mtu === 'auto' ? podMtu(deviceMtu, reaches, podFamiliesOf(context.own)) : deviceMtu;
+  const routes = withLimits(carrying.routes, carrying.reach, deviceMtu, problems);
+  const targets = [...new Map(reaches.flatMap((r) => r.targets).map((t) => [t.address, t])).values()];
+  const ground = used.map((overlay) => overlay.ground(deviceMtu));
   const sysctls = used.length > 0 ? loosened(underlay, facts) : [];
   parts.unshift(mergeStates(...ground, { sysctls }));
   const { ways, probeRoutes } = autoNow ?? autoNext ?? { ways: [], probeRoutes: [] };
-  const common = { parts, ways, mtuBytes, bgp };
+  const common = { parts, ways, mtuBytes, targets, bgp };
   if (!accepted) {
     return { ...common, routes: [...routes, ...probeRoutes], problems, unmasked: [...unmasked], probes: [] };
   }

@@ -17,6 +17,8 @@ export interface HostFacts {
   readonly advertised: readonly string[];
   /** Interfaces that take a packet only when its answer would leave by them (rp_filter 1, of their own or of all). */
   readonly strict: readonly string[];
+  /** What was measured: how long packets may be that get to an address as they are. */
+  readonly pathMtus?: ReadonlyMap<string, number> | undefined;
 }
 
 /** How an address is reached. */
@@ -43,9 +45,10 @@ interface Hop {
 
 /** The most specific first; of equals, the one the kernel prefers. */
 function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, number>): Hop[] {
+  // the kernel's own route to the link, which may have an MTU, goes before what the address says
   const connected = facts.addresses.map((a) => ({
     prefix: parsePrefix(a.address),
-    route: { prefix: '', dev: a.dev } as RouteState,
+    route: { prefix: '', dev: a.dev, metric: Number.POSITIVE_INFINITY } as RouteState,
   }));
   const routed = facts.routes
     .filter((r) => r.table === undefined)

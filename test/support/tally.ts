@@ -106,6 +106,7 @@ export default class TallyReporter implements Reporter {
       return; // what did not run here may run in another layer: the summary judges
     }
     if (tally.notRun.length > 0 && process.env['REQUIRE_ALL'] === '1') process.exitCode = 1;
+    for (const { name, error } of tally.unstable) console.log(`UNSTABLE ${name}: ${error}`);
     for (const { name, reason } of tally.notRun) console.log(`NOT RUN  ${name}: ${reason}`);
   }
 }

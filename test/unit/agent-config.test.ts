@@ -40,6 +40,11 @@ describe('the agent configuration', () => {
 
   it.each<[string, unknown, string[]]>([
     ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
+    [
+      'pathMtu',
+      { pathMtu: { enabled: 'yes', everySeconds: 0 } },
+      ['pathMtu.enabled: "yes": true or false', 'pathMtu.everySeconds: 0: a whole number from 1 to 86400'],
+    ],
     ['betweenSites', { betweenSites: 'bgp' }, ['betweenSites: "bgp": one of "vxlan", "ipip", "wireguard", "routed"']],
     [
       'wireguard',

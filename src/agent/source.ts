@@ -1,0 +1,31 @@
+/** Where the cluster's nodes come from, as the configuration has it. */
+
+import { join } from 'node:path';
+import { type ClusterSource, FileSource } from '../cluster/file.ts';
+import { KubernetesSource } from '../cluster/kubernetes/source.ts';
+import { ensurePublicKey } from '../store/keys.ts';
+import type { AgentConfig } from './config.ts';
+import { privateKeyFile } from './keys.ts';
+import type { Log } from './log.ts';
+import { writeDocument } from './node-files.ts';
+
+/** Where the agent keeps what it saw of a cluster that is no file. */
+export const seenClusterFile = (state: string): string => join(state, 'cluster.json');
+
+/** The cluster file; where the source is another, what the agent last saw of it, in that form. */
+export const clusterFile = ({ cluster, paths }: AgentConfig): string =>
+  cluster.source === 'file' ? cluster.file : seenClusterFile(paths.state);
+
+export function createSource(config: AgentConfig, log: Log): ClusterSource {
+  const file = clusterFile(config);
+  if (config.cluster.source === 'file') return new FileSource(file);
+  return new KubernetesSource({
+    node: config.node,
+    kubeconfig: config.cluster.kubeconfig,
+    // whatever the mode: all have to have it before the mode can become wireguard
+    publicKey: ensurePublicKey(privateKeyFile(config)),
+    file,
+    save: writeDocument,
+    log,
+  });
+}

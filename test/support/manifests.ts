@@ -1,0 +1,55 @@
+/** The manifests of conf/kubernetes as objects. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+
+export const manifestFile = join(import.meta.dirname, '../../conf/kubernetes/culvert.yaml');
+
+export interface Manifest {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string; labels?: Record<string, string> };
+  [key: string]: unknown;
+}
+
+export interface Container {
+  name: string;
+  image: string;
+  args: string[];
+  env: { name: string; value?: string; valueFrom?: { fieldRef: { fieldPath: string } } }[];
+  securityContext: {
+    allowPrivilegeEscalation: boolean;
+    readOnlyRootFilesystem: boolean;
+    privileged?: boolean;
+    capabilities: { drop: string[]; add: string[] };
+  };
+  livenessProbe: { httpGet: { host: string; port: number; path: string } };
+  readinessProbe: { httpGet: { host: string; port: number; path: string } };
+  resources: { limits?: object; requests: object };
+  volumeMounts: { name: string; mountPath: string; readOnly?: boolean }[];
+}
+
+export interface PodSpec {
+  serviceAccountName: string;
+  hostNetwork: boolean;
+  priorityClassName: string;
+  tolerations: object[];
+  containers: Container[];
+  volumes: { name: string; hostPath?: { path: string; type: string }; configMap?: { name: string } }[];
+}
+
+export const manifests = (): Manifest[] =>
+  parseAllDocuments(readFileSync(manifestFile, 'utf8')).map((document) => {
+    if (document.errors[0]) throw document.errors[0];
+    return document.toJS() as Manifest;
+  });
+
+export function only(kind: string): Manifest {
+  const found = manifests().filter((m) => m.kind === kind);
+  if (found.length !== 1) throw new Error(`${found.length} objects of kind ${kind}`);
+  return found[0]!;
+}
+
+/** What the DaemonSet's pods are. */
+export const podSpec = (): PodSpec => (only('DaemonSet')['spec'] as { template: { spec: PodSpec } }).template.spec;

@@ -1,0 +1,108 @@
+/** conf/kubernetes by itself: names that refer to each other do, and the agent finds what its configuration says where it is mounted. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { decodeConfig, parseListen } from '../../src/agent/config.ts';
+import { manifestFile, manifests, only, podSpec } from '../support/manifests.ts';
+
+const namespace = 'culvert-system';
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
+  version: string;
+};
+
+function agentConfig() {
+  const { 'agent.yaml': text } = only('ConfigMap')['data'] as Record<string, string>;
+  const notes: string[] = [];
+  return { config: decodeConfig(parse(text!), notes), notes };
+}
+
+describe('the manifests', () => {
+  it('are one of each, in the order in which they can be made', () => {
+    expect(
+      manifests().map((m) => `${m.apiVersion} ${m.kind} ${m.metadata.namespace ?? '-'}/${m.metadata.name}`),
+    ).toEqual([
+      'v1 Namespace -/culvert-system',
+      'v1 ServiceAccount culvert-system/culvert',
+      'rbac.authorization.k8s.io/v1 ClusterRole -/culvert',
+      'rbac.authorization.k8s.io/v1 ClusterRoleBinding -/culvert',
+      'rbac.authorization.k8s.io/v1 Role default/culvert-events',
+      'rbac.authorization.k8s.io/v1 RoleBinding default/culvert-events',
+      'v1 ConfigMap culvert-system/culvert',
+      'apps/v1 DaemonSet culvert-system/culvert',
+    ]);
+  });
+
+  it('allow what the agent asks for and nothing else', () => {
+    expect(only('ClusterRole')['rules']).toEqual([
+      { apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch', 'patch'] },
+    ]);
+    expect(only('Role')['rules']).toEqual([{ apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] }]);
+  });
+
+  it.each(['ClusterRole', 'Role'])('bind each %s to the account of the pods', (kind) => {
+    const binding = only(`${kind}Binding`);
+    expect(binding['roleRef']).toEqual({
+      apiGroup: 'rbac.authorization.k8s.io',
+      kind,
+      name: only(kind).metadata.name,
+    });
+    const { name } = only('ServiceAccount').metadata;
+    expect(binding['subjects']).toEqual([{ kind: 'ServiceAccount', name, namespace }]);
+    expect(podSpec().serviceAccountName).toBe(name);
+  });
+
+  it('select the pods that they make', () => {
+    const spec = only('DaemonSet')['spec'] as {
+      selector: { matchLabels: object };
+      template: { metadata: { labels: object } };
+    };
+    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels);
+  });
+
+  it('run the image of this version with few rights', () => {
+    const [container, ...others] = podSpec().containers;
+    expect(others).toEqual([]);
+    expect(container!.image).toBe(`localhost/culvert:${version}`);
+    expect(container!.securityContext).toMatchObject({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'NET_BIND_SERVICE'] },
+    });
+    expect(container!.securityContext.privileged).toBeUndefined();
+    expect(container!.resources.limits).toBeUndefined();
+  });
+
+  it('mount every volume, and every path of the configuration for writing', () => {
+    const { volumes, containers } = podSpec();
+    const mounts = containers[0]!.volumeMounts;
+    expect(mounts.map((m) => m.name).sort()).toEqual(volumes.map((v) => v.name).sort());
+    const { config } = agentConfig();
+    const writable = mounts.filter((m) => !m.readOnly).map((m) => m.mountPath);
+    const { sysctls, ...folders } = config.paths;
+    expect(writable.sort()).toEqual([...Object.values(folders), `${sysctls}/net`].sort());
+    // on the node they are where the runtime and the plugin look
+    const places = new Map(volumes.map((v) => [v.name, v.hostPath?.path]));
+    for (const { name, mountPath } of mounts) {
+      if (name !== 'config') expect(mountPath.replace(/^\/host/, '')).toBe(places.get(name));
+    }
+    expect(volumes.find((v) => v.configMap)?.configMap?.name).toBe(only('ConfigMap').metadata.name);
+  });
+
+  it('have a configuration that the agent takes, and ask it where it answers', () => {
+    const { config, notes } = agentConfig();
+    expect(notes).toEqual([]);
+    expect(config).toMatchObject({ cluster: { source: 'kubernetes' }, install: true });
+    const { livenessProbe, readinessProbe } = podSpec().containers[0]!;
+    const at = parseListen(config.listen)!;
+    expect(livenessProbe.httpGet).toEqual({ ...at, path: '/healthz' });
+    expect(readinessProbe.httpGet).toEqual({ ...at, path: '/readyz' });
+  });
+
+  it('are all that the kustomization lists', () => {
+    const folder = dirname(manifestFile);
+    const { resources } = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8')) as { resources: string[] };
+    expect([...resources, 'kustomization.yaml'].sort()).toEqual(readdirSync(folder).sort());
+  });
+});
