@@ -190,8 +190,10 @@ describe('another host with the address of a node', () => {
   const [v4, v6] = [/another host .* has 192\.168\.1\.12, the address of this node/, /another host .* has fd01::12,/];
   const said = (msg: (line: Line) => unknown): string => node(2).agent.lines.map(msg).filter(Boolean).join('\n');
 
-  it('is told by the node, and when it is over', { timeout: 60_000 }, async () => {
+  it('is told by the node, and when it is over', { timeout: 120_000 }, async () => {
     await node(2).agent.stop();
+    node(2).agent.start();
+    await node(2).agent.ready();
     const clone = new Host('ag-x');
     try {
       clone.exec(`ip link add name eth0 type veth peer name x netns ${fabric.router.name}`);
@@ -201,7 +203,6 @@ describe('another host with the address of a node', () => {
       // IPv6 is asked for when the address is set, and then by the kernel
       node(2).host.exec('ip addr del fd01::12/64 dev eth0');
       node(2).host.exec('ip addr add fd01::12/64 dev eth0');
-      node(2).agent.start();
       await until(
         () => `both told: ${node(2).agent.output}`,
         () => [v4, v6].every((t) => t.test(said((l) => l.msg))),
