@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { NodePlan } from '../plan/node.ts';
+import { type NodePlan, podBridge } from '../plan/node.ts';
 import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
@@ -29,7 +29,7 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   addresses: plan.own.addresses.map((a) => a.text),
   mtu: plan.mtuBytes,
   dataDir: config.paths.leases,
-  bridge: 'culvert0',
+  bridge: podBridge,
 });
 
 /** What the plugin takes of a runtime. */
