@@ -45,13 +45,13 @@ other_subnet() {
 
 install_packages() {
   local program missing=
-  for program in ip nft wg bird nsenter ping tcpdump iperf3 curl; do
+  for program in ip nft wg bird nsenter ping arping tcpdump iperf3 curl; do
     command -v "$program" >/dev/null || missing=1
   done
   [ -n "$missing" ] || return 0
   apt-get -q update
   DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends \
-    iproute2 nftables wireguard-tools bird2 util-linux iputils-ping tcpdump iperf3 curl
+    iproute2 nftables wireguard-tools bird2 util-linux iputils-ping iputils-arping tcpdump iperf3 curl
 }
 
 install_plugins() {

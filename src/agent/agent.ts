@@ -6,6 +6,7 @@ import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
+import { AddressWatch } from './address-watch.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
@@ -50,10 +51,11 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const addresses = (): readonly string[] => reconciler.addresses;
+  const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
-  const installer = care?.installer;
-  const parts = { config, source, exec, kernel, speaker, prober, ways, pathMtu, installer, status, log };
-  const reconciler = new Reconciler(parts);
+  const watchers = { speaker, prober, ways, pathMtu, addressWatch, installer: care?.installer };
+  const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -66,8 +68,9 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
   const folder = new FolderWatch(config.paths.cniConf, changed);
+  const looking = [prober, ways, pathMtu, addressWatch];
   const caring = [...(care?.tasks ?? []), folder];
-  const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, prober, ways, pathMtu, ...sweep];
+  const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, ...looking, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 

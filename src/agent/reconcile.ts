@@ -9,11 +9,12 @@ import type { Exec } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
-import { type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
+import { type ClusterNode, type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { isAuto } from '../plan/settings.ts';
+import type { AddressWatch } from './address-watch.ts';
 import { withAbleCandidates } from './candidates.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
@@ -44,6 +45,7 @@ export interface ReconcilerParts {
   readonly ways: Ways;
   /** Where the agent takes care of the plugins' executables. */
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
+  readonly addressWatch: AddressWatch;
   readonly status: Status;
   readonly log: Log;
 }
@@ -64,7 +66,7 @@ export class Reconciler implements Task {
   /** What the host is like since the last pass that went through; unknown after one that did not. */
   #known: Known | undefined;
   #devices: ReadonlySet<string> = new Set();
-  #podCIDRs: readonly Prefix[] = [];
+  #own: ClusterNode | undefined;
   #sysctls: readonly SysctlState[] = [];
 
   constructor(parts: ReconcilerParts) {
@@ -83,7 +85,12 @@ export class Reconciler implements Task {
 
   /** This node's own, as last planned. */
   get podCIDRs(): readonly Prefix[] {
-    return this.#podCIDRs;
+    return this.#own?.podCIDRs.map((p) => p.prefix) ?? [];
+  }
+
+  /** This node's own, as last planned. */
+  get addresses(): readonly string[] {
+    return this.#own?.addresses.map((a) => a.text) ?? [];
   }
 
   /** Those that were last planned. */
@@ -150,7 +157,7 @@ export class Reconciler implements Task {
     status.passed(done, view.nodes.length, ms / 1000, isRepair);
     this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
     this.#devices = new Set(plan.devices);
-    this.#podCIDRs = plan.own.podCIDRs.map((p) => p.prefix);
+    this.#own = plan.own;
     this.#sysctls = plan.state.sysctls;
     this.#planProblems = plan.problems.map((p) => p.text);
     if (known) this.hostChanged();
@@ -226,6 +233,7 @@ export class Reconciler implements Task {
       ...this.#parts.speaker.problems,
       ...this.#parts.pathMtu.problems,
       ...this.#parts.ways.problems,
+      ...this.#parts.addressWatch.problems,
       ...this.#firewall,
       ...(this.#parts.installer?.problems ?? []),
       ...(this.#journal.problem ? [this.#journal.problem] : []),

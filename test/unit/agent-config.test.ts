@@ -33,7 +33,9 @@ describe('the agent configuration', () => {
     const source = new FileSource(config.cluster.file);
     expect(source.read().nodes.map((n) => n.site)).toEqual(['north', 'north', 'south']);
     expect([...notes, ...source.notes]).toEqual([]);
-    expect(modesOf(config)).toContain(name === 'two-sites.yaml' ? 'wireguard' : name.replace('.yaml', ''));
+    expect([config.mode, ...modesOf(config)]).toContain(
+      name === 'two-sites.yaml' ? 'wireguard' : name.replace('.yaml', ''),
+    );
   });
 
   it.each<[string, unknown, string[]]>([

@@ -236,22 +236,29 @@ describe('mode auto, planned', () => {
     expect(routeTo(set, '10.244.3.0/24')?.dev).toBe('culvert-vxlan');
   });
 
-  it('keeps all ways ready, each with a question and an answer of its own', () => {
-    const { ways, state } = planOf(auto([['n2', 'vxlan']]));
+  it.each<[Stack, number]>([
+    ['v4', 32],
+    ['v6', 128],
+  ])('keeps all ways ready, each with a question and an answer of its own: %s', (stack, bits) => {
+    const { ways, state } = planOf(auto([['n2', 'vxlan']]), stack);
     const [to2, to3] = ways as [(typeof ways)[0], (typeof ways)[0]];
     expect(to2.candidates.map((c) => c.way)).toEqual(['routed', 'ipip', 'vxlan', 'wireguard']);
     // n3 is behind a router that does not know the podCIDRs
     expect(to3.candidates.map((c) => c.way)).toEqual(['ipip', 'vxlan', 'wireguard']);
-    expect(to3.lacking).toEqual([expect.stringMatching(/^routed: node "n3" at 192\.168\.2\.13 is behind the router/)]);
+    expect(to3.lacking).toEqual([expect.stringMatching(/^routed: node "n3" at \S+ is behind the router/)]);
+    const ipip = stack === 'v4' ? 'culvert-ipip' : 'culvert-ip6tnl';
+    const devs = { routed: 'eth0', ipip, vxlan: 'culvert-vxlan', wireguard: 'culvert-wg' };
     for (const { way, probes } of to2.candidates) {
-      for (const { address, source } of probes) {
-        expect(state.addresses.map((a) => a.address)).toContain(`${source}/32`);
-        const dev = { routed: 'eth0', ipip: 'culvert-ipip', vxlan: 'culvert-vxlan', wireguard: 'culvert-wg' }[way];
-        expect(state.routes.find((r) => r.prefix === `${address}/32`)).toMatchObject({ dev });
-      }
+      const [probe] = probes;
+      expect(probes).toEqual([{ family: stack === 'v4' ? 4 : 6, address: probe!.address, source: probe!.source }]);
+      expect(state.addresses).toContainEqual({
+        dev: way === 'routed' ? expect.stringMatching(/^culvert-/) : devs[way],
+        address: `${probe!.source}/${bits}`,
+      });
+      expect(state.routes.find((r) => r.prefix === `${probe!.address}/${bits}`)).toMatchObject({ dev: devs[way] });
     }
-    const [probe] = to2.candidates[3]!.probes;
-    expect(state.peers.find((p) => p.publicKey === keyOf(2))!.allowedIps).toBe(`10.244.2.0/24,${probe!.address}/32`);
+    const { address } = to2.candidates[3]!.probes[0]!;
+    expect(state.peers.find((p) => p.publicKey === keyOf(2))!.allowedIps).toContain(`,${address}/${bits}`);
   });
 
   it('has no way chosen that cannot be had any more', () => {

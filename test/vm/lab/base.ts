@@ -26,7 +26,17 @@ const packages = [
     'libstdc++6',
     'libatomic1',
   ],
-  ...['iproute2', 'nftables', 'conntrack', 'iptables', 'wireguard-tools', 'bird2', 'ethtool', 'iputils-ping'],
+  ...[
+    'iproute2',
+    'nftables',
+    'conntrack',
+    'iptables',
+    'wireguard-tools',
+    'bird2',
+    'ethtool',
+    'iputils-ping',
+    'iputils-arping',
+  ],
   ...['tcpdump', 'iperf3', 'curl', 'strace', 'containernetworking-plugins'],
 ];
 
