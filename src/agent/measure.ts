@@ -5,7 +5,7 @@ import type { Exec } from '../kernel/exec.ts';
 import { adviceOn } from '../plan/advice.ts';
 import { type Passing, passings } from '../plan/choice.ts';
 import { addressOf, type ClusterNode, type ClusterView, type Mode, podCidrsOf } from '../plan/cluster.ts';
-import type { NodePlan } from '../plan/node.ts';
+import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { podFamiliesOf } from '../plan/overlay.ts';
 import { modeBetween } from '../plan/paths.ts';
 import type { NodeSettings } from '../plan/settings.ts';
@@ -25,7 +25,7 @@ export interface Found {
   readonly passing: Passing;
   /** How long an IP packet may be inside of the way, up to `wantedBytes`; 0: none passes. */
   readonly bytes: number;
-  /** How long pods' packets may be. */
+  /** How long pods' packets to this node may be. */
   readonly wantedBytes: number;
   /** What to do, where not all passes. */
   readonly advice?: string;
@@ -116,10 +116,11 @@ export async function measure(
   settings: NodeSettings,
   exec: Exec,
 ): Promise<Measurement> {
-  const wantedBytes = plan.mtuBytes;
+  const bytesTo = packetBytes(plan);
   const own = plan.own.addresses.map((a) => a.text);
   const found = await pool(questionsOf(view, plan, settings), breadth, async (question): Promise<Found> => {
     const { node, way, carries, pings } = question;
+    const wantedBytes = bytesTo(node.podCIDRs.map((p) => p.text));
     const bytes = Math.min(...(await Promise.all(pings.map((p) => bytesOf(exec, p, wantedBytes)))));
     const passing = passingOf(bytes, wantedBytes);
     const advice =

@@ -163,7 +163,7 @@ export class Reconciler implements Task {
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
-    ways.aim(plan.ways, plan.mtuBytes);
+    ways.aim(plan);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));

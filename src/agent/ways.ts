@@ -9,6 +9,7 @@ import type { Exec } from '../kernel/exec.ts';
 import type { NodeWays, WayProbe } from '../plan/auto.ts';
 import { type Choice, choose, hear, type Passing, passings, unheard, type WayRecord } from '../plan/choice.ts';
 import { type ClusterTraffic, type WayMode, wayModes } from '../plan/cluster.ts';
+import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { pool } from '../pool.ts';
 import { readIfThere, replaceIfOther } from '../store/files.ts';
 import type { Log } from './log.ts';
@@ -52,6 +53,14 @@ export interface WayStatus extends Choice {
   readonly lacking: readonly string[];
 }
 
+interface Question {
+  readonly node: string;
+  readonly way: WayMode;
+  readonly probes: readonly WayProbe[];
+  /** How long pods' packets to this node may be. */
+  readonly bytes: number;
+}
+
 export interface WaysParts {
   readonly run: string;
   readonly exec: Exec;
@@ -68,7 +77,7 @@ export class Ways implements Task {
   readonly #chosen: Map<string, WayMode>;
   readonly #records = new Map<string, Map<WayMode, WayRecord>>();
   #aimed: readonly NodeWays[] = [];
-  #mtuBytes = 0;
+  #bytesTo = (_podCIDRs: readonly string[]): number => 0;
   #wake = new AbortController();
 
   constructor(parts: WaysParts) {
@@ -127,13 +136,14 @@ export class Ways implements Task {
   }
 
   /** The ways there are now; what is known of those that stay is kept. */
-  aim(ways: readonly NodeWays[], mtuBytes: number): void {
+  aim(plan: NodePlan): void {
+    const { ways } = plan;
     const names = new Set(ways.map((w) => w.node));
     const isNew = ways.some((w) => !this.#aimed.some((a) => a.node === w.node));
     for (const node of this.#records.keys()) if (!names.has(node)) this.#records.delete(node);
     if (ways.length > 0) for (const node of this.#chosen.keys()) if (!names.has(node)) this.#chosen.delete(node);
     this.#aimed = ways;
-    this.#mtuBytes = mtuBytes;
+    this.#bytesTo = packetBytes(plan);
     this.#metrics.set(this.status);
     if (isNew) this.#wake.abort();
   }
@@ -165,9 +175,9 @@ export class Ways implements Task {
   }
 
   /** Over all families of pods; the least of it counts. */
-  async #ask(node: string, way: WayMode, probes: readonly WayProbe[]): Promise<Passing> {
+  async #ask({ node, way, probes, bytes }: Question): Promise<Passing> {
     const believed = this.#records.get(node)?.get(way)?.passing;
-    const heard = await Promise.all(probes.map((p) => askOne(this.#parts.exec, p, this.#mtuBytes, believed)));
+    const heard = await Promise.all(probes.map((p) => askOne(this.#parts.exec, p, bytes, believed)));
     return passings.find((p) => heard.includes(p)) ?? 'none';
   }
 
@@ -175,9 +185,12 @@ export class Ways implements Task {
   async #round(signal: AbortSignal): Promise<number> {
     const aimed = this.#probed;
     const wasSettled = this.isSettled;
-    const questions = aimed.flatMap(({ node, candidates }) => candidates.map((c) => ({ node, ...c })));
-    const answers = await pool(questions, breadth, async ({ node, way, probes }) =>
-      signal.aborted ? undefined : this.#ask(node, way, probes),
+    const questions = aimed.flatMap(({ node, candidates, podCIDRs }) => {
+      const bytes = this.#bytesTo(podCIDRs);
+      return candidates.map((c) => ({ node, bytes, ...c }));
+    });
+    const answers = await pool(questions, breadth, async (question) =>
+      signal.aborted ? undefined : this.#ask(question),
     );
     if (signal.aborted) return questions.length;
     for (const [i, { node, way }] of questions.entries()) {

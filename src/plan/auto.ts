@@ -37,6 +37,8 @@ export interface WayProbe {
 /** The ways to one node. */
 export interface NodeWays {
   readonly node: string;
+  /** To which these ways lead. */
+  readonly podCIDRs: readonly string[];
   readonly carries: WayMode;
   /** In the order in which they are preferred. */
   readonly candidates: readonly { readonly way: WayMode; readonly probes: readonly WayProbe[] }[];
@@ -119,7 +121,7 @@ function planWays(
     if (option.way !== 'routed' || option !== carrying) plan.probeRoutes.push(...routes);
     return { way: option.way, probes };
   });
-  plan.ways.push({ node: node.name, carries: carrying.way, candidates, lacking });
+  plan.ways.push({ node: node.name, podCIDRs: prefixes, carries: carrying.way, candidates, lacking });
 }
 
 /** The ways to all other nodes; `shares` are what each candidate is to all of them, in the order of the candidates. */

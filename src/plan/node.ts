@@ -107,3 +107,9 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const state = mergeStates(...parts, { routes, sysctls, tables });
   return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };
 }
+
+/** How long a packet to any of these podCIDRs may be: as their narrowest route says, or pods' links. */
+export function packetBytes({ state, mtuBytes }: Pick<NodePlan, 'state' | 'mtuBytes'>) {
+  const limits = new Map(state.routes.flatMap((r) => (r.mtuBytes === undefined ? [] : [[r.prefix, r.mtuBytes]])));
+  return (podCIDRs: readonly string[]): number => Math.min(mtuBytes, ...podCIDRs.flatMap((p) => limits.get(p) ?? []));
+}

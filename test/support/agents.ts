@@ -79,6 +79,7 @@ export class Agent {
     await until(
       () => `agent of ${this.name} ready: ${this.output}`,
       () => this.lines.some((l) => l.msg === 'ready'),
+      20_000,
     );
   }
 

@@ -9,7 +9,7 @@ import { choose, type Heard, hear, type Passing, unheard, type WayRecord } from 
 import type { ClusterNode, WayMode } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { emptyState } from '../../src/plan/host.ts';
-import { planNode } from '../../src/plan/node.ts';
+import { packetBytes, planNode } from '../../src/plan/node.ts';
 import { probeAddresses } from '../../src/plan/probe-addresses.ts';
 import { asCommand, render } from '../../src/plan/render.ts';
 import type { NodeSettings } from '../../src/plan/settings.ts';
@@ -279,6 +279,16 @@ describe('mode auto, planned', () => {
   it('leaves room for the widest wrapping of all candidates', () => {
     expect(planOf(auto()).mtuBytes).toBe(1440);
     expect(planOf({ auto: { candidates: ['routed', 'ipip'] } }).mtuBytes).toBe(1480);
+  });
+
+  it('asks for no more than the path to a node is known to carry', () => {
+    const pathMtus = new Map([
+      ['192.168.1.12', 1500],
+      ['192.168.2.13', 1400],
+    ]);
+    const set = { ...settings, mode: 'auto' as const, auto: { candidates: ['vxlan' as const] } };
+    const plan = planNode(viewOf('v4', 'v4'), set, { ...host, pathMtus });
+    expect(plan.ways.map((w) => packetBytes(plan)(w.podCIDRs))).toEqual([1450, 1350]);
   });
 
   it('hides pods from nodes unless every way tells the node of them', () => {

@@ -93,6 +93,19 @@ describe('ViewDecoder', () => {
       ['nodes[1]: "a" with name a, as nodes[0] "a": a name only once'],
     ],
     [
+      // two of twenty million names that make the same address
+      'a duplicate VTEP MAC address',
+      {
+        nodes: [
+          { ...a, name: 'node66856' },
+          { ...b, name: 'node7842267' },
+        ],
+      },
+      [
+        'nodes[1]: "node7842267" with VTEP MAC 3e:c6:67:07:88:50, as nodes[0] "node66856": names that make different MAC addresses; rename one node',
+      ],
+    ],
+    [
       'a duplicate address',
       { nodes: [a, { ...b, addresses: a.addresses }] },
       ['nodes[1]: "b" with address 192.168.1.1, as nodes[0] "a": an address only once'],
