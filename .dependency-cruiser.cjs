@@ -79,7 +79,7 @@ module.exports = {
       comment: 'a plugin starts in milliseconds: a library costs it half again its start (docs/benchmarks.md)',
       severity: 'error',
       from: { path: '^(plugins|src/(cni|net|nftables|plan|kernel|apply|store|errors|decode))' },
-      to: { path: 'node_modules/(zod|yaml|execa|prom-client)' },
+      to: { path: 'node_modules/(zod|yaml|execa|prom-client|@kubernetes)' },
     },
     {
       name: 'main-only-is-imported-by-nobody',

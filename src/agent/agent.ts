@@ -51,13 +51,11 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
-  const everyMs = config.resyncSeconds * 1000;
   const addresses = (): readonly string[] => reconciler.addresses;
-  const addressWatch = new AddressWatch({ exec, addresses, everyMs, changed, log });
+  const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
-  const installer = care?.installer;
-  const parts = { config, source, exec, kernel, speaker, prober, ways, addressWatch, pathMtu, installer, status, log };
-  const reconciler = new Reconciler(parts);
+  const watchers = { speaker, prober, ways, pathMtu, addressWatch, installer: care?.installer };
+  const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
@@ -70,20 +68,9 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
   const folder = new FolderWatch(config.paths.cniConf, changed);
+  const looking = [prober, ways, pathMtu, addressWatch];
   const caring = [...(care?.tasks ?? []), folder];
-  const tasks = [
-    watching,
-    monitor,
-    poll,
-    speaker,
-    ...caring,
-    reconciler,
-    prober,
-    ways,
-    pathMtu,
-    addressWatch,
-    ...sweep,
-  ];
+  const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, ...looking, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];
 }
 

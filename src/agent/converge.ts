@@ -54,7 +54,10 @@ export async function look({
     const plan = planNode(view, settings, facts);
     return { facts, plan, ...changesOf(known.owned, plan) };
   }
-  const found = await readHost(kernel, { wireguard: modesOf(settings).includes('wireguard') });
+  const found = await readHost(kernel, {
+    wireguard: modesOf(settings).includes('wireguard'),
+    flowtable: settings.flowtable !== false,
+  });
   const facts = { ...found.facts, pathMtus };
   const plan = planNode(view, settings, facts);
   return { facts, plan, ...changesOf(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan) };
@@ -75,7 +78,7 @@ export async function converge(options: LookOptions): Promise<Outlook & { readon
   const failures = await applyInParts(outlook.changes, options.kernel);
   for (const change of outlook.changes) {
     if (change.op !== 'replace-table' || !options.printed) continue;
-    const text = await readTable(options.kernel);
+    const text = await readTable(options.kernel, change.table.name);
     if (text !== undefined) remember(options.printed, change.table.text, normalise(text));
   }
   return { ...outlook, failures };
@@ -88,6 +91,7 @@ export async function converge(options: LookOptions): Promise<Outlook & { readon
 function remember(printed: Printed, asked: string, shown: string): void {
   const doubtful = `? ${asked}`;
   const before = printed.get(doubtful);
-  printed.clear();
+  const head = asked.slice(0, asked.indexOf('{'));
+  for (const text of [...printed.keys()]) if (text.replace('? ', '').startsWith(head)) printed.delete(text);
   if (shown !== normalise(asked)) printed.set(before === shown ? asked : doubtful, shown);
 }

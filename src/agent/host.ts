@@ -5,6 +5,7 @@ import { CommandError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
 import { clusterTable } from '../plan/cluster-table.ts';
+import { flowtableCheck, flowtableTable } from '../plan/flowtable.ts';
 import { emptyState, type NamespaceState, type RouteState, routeProtocol, type TableState } from '../plan/host.ts';
 import { deviceNames, devices, isOurs } from '../plan/overlay.ts';
 import type { HostFacts } from '../plan/underlay.ts';
@@ -13,13 +14,13 @@ import { markOf } from '../store/keys.ts';
 /** All that was read. */
 export interface FoundHost {
   readonly facts: HostFacts;
-  /** What may be ours: routes by protocol number, entries on our devices, our table's text (undefined: no such table). */
+  /** What may be ours: routes by protocol number, entries on our devices, our tables' texts by name. */
   readonly routes: readonly RouteState[];
   readonly neighbours: NamespaceState['neighbours'];
   readonly fdb: NamespaceState['fdb'];
   readonly wireguards: NamespaceState['wireguards'];
   readonly peers: NamespaceState['peers'];
-  readonly table: string | undefined;
+  readonly tables: ReadonlyMap<string, string>;
 }
 
 /** What is not there is no error: the answer is `none`. */
@@ -36,8 +37,27 @@ async function orNone<T>(reading: Promise<T>, none: T): Promise<T> {
 const isPath = (r: RouteState): boolean =>
   r.protocol === routeProtocol && (r.via !== undefined || (r.dev !== undefined && deviceNames.includes(r.dev)));
 
-export const readTable = (kernel: Kernel): Promise<string | undefined> =>
-  orNone(kernel.showNft(['list', 'table', 'inet', clusterTable]), undefined);
+/** The agent's nft tables. */
+const tableNames: readonly string[] = [clusterTable, flowtableTable];
+
+export const readTable = (kernel: Kernel, name: string): Promise<string | undefined> =>
+  orNone(kernel.showNft(['list', 'table', 'inet', name]), undefined);
+
+async function readTables(kernel: Kernel): Promise<Map<string, string>> {
+  const found = await Promise.all(tableNames.map(async (name) => [name, await readTable(kernel, name)] as const));
+  return new Map(found.filter((f): f is [string, string] => f[1] !== undefined));
+}
+
+/** Modules that it needs are loaded by asking. */
+async function hasFlowtable(kernel: Kernel): Promise<boolean> {
+  try {
+    await kernel.showNft(['-c', flowtableCheck]);
+    return true;
+  } catch (error) {
+    if (error instanceof CommandError && error.reason !== 'no-program') return false;
+    throw error;
+  }
+}
 
 /** The kernel goes by the greater of the two (ip-sysctl.rst). */
 function isStrict(kernel: Kernel, dev: string): boolean {
@@ -45,15 +65,18 @@ function isStrict(kernel: Kernel, dev: string): boolean {
   return Math.max(all ?? 0, own ?? 0) === 1;
 }
 
-/** `wireguard`: look at its peers too, which takes the program wg. */
-export async function readHost(kernel: Kernel, { wireguard }: { wireguard: boolean }): Promise<FoundHost> {
+/** `wireguard`: look at its peers too, which takes the program wg; `flowtable`: whether the kernel has such. */
+export async function readHost(
+  kernel: Kernel,
+  { wireguard, flowtable }: { wireguard: boolean; flowtable: boolean },
+): Promise<FoundHost> {
   const hasIpv6 = kernel.readSysctl('net/ipv6/conf/all/forwarding') !== undefined;
-  const [shown, shown6, fdb, dump, table] = await Promise.all([
+  const [shown, shown6, fdb, dump, tables] = await Promise.all([
     kernel.show(['link show', 'addr show', 'neigh show nud permanent', 'route show']),
     hasIpv6 ? kernel.show(['route show'], undefined, 6) : [],
     orNone(kernel.showBridge(['fdb', 'show', 'dev', devices.vxlan]), []),
     wireguard ? orNone(kernel.showWireguard(devices.wireguard), '') : '',
-    readTable(kernel),
+    readTables(kernel),
   ]);
   const [links = [], addresses = [], neighbours = [], routes4 = []] = shown;
   const [routes6 = []] = shown6;
@@ -65,6 +88,7 @@ export async function readHost(kernel: Kernel, { wireguard }: { wireguard: boole
       addresses: addressesOf(addresses),
       routes: routes.filter((r) => r.protocol !== routeProtocol),
       hasIpv6,
+      ...(flowtable && { hasFlowtable: tables.has(flowtableTable) || (await hasFlowtable(kernel)) }),
       strict: [...new Set(addressesOf(addresses).map((a) => a.dev))].filter((dev) => isStrict(kernel, dev)),
       advertised: [...new Set(advertised)].filter((dev) =>
         ['1', '2'].includes(kernel.readSysctl(`net/ipv6/conf/${dev}/accept_ra`) ?? ''),
@@ -74,18 +98,23 @@ export async function readHost(kernel: Kernel, { wireguard }: { wireguard: boole
     neighbours: neighboursOf(neighbours).filter((n) => n.dev === devices.vxlan),
     fdb: fdbOf(fdb).map((f) => ({ ...f, dev: devices.vxlan })),
     ...(dump === '' ? { wireguards: [], peers: [] } : wireguardOf(devices.wireguard, dump, markOf)),
-    table,
+    tables,
   };
 }
 
 /** How nft printed the texts of tables that we applied: another version of nft may spell them differently. */
 export type Printed = Map<string, string>;
 
-function foundTables(found: string | undefined, wanted: readonly TableState[], printed: Printed): TableState[] {
-  if (found === undefined) return [];
-  const asked = wanted.find((t) => t.name === clusterTable)?.text;
-  const same = asked !== undefined && [normalise(asked), printed.get(asked)].includes(normalise(found));
-  return [{ family: 'inet', name: clusterTable, text: same ? asked : found }];
+function foundTables(
+  found: ReadonlyMap<string, string>,
+  wanted: readonly TableState[],
+  printed: Printed,
+): TableState[] {
+  return [...found].map(([name, text]) => {
+    const asked = wanted.find((t) => t.name === name)?.text;
+    const same = asked !== undefined && [normalise(asked), printed.get(asked)].includes(normalise(text));
+    return { family: 'inet', name, text: same ? asked : text };
+  });
 }
 
 /** Of what was found, that which carries our mark: the state that a diff may take away from. */
@@ -111,6 +140,6 @@ export function ownedState(
       const value = kernel.readSysctl(key);
       return value === undefined ? [] : [{ key, value }];
     }),
-    tables: foundTables(found.table, wanted.tables, printed),
+    tables: foundTables(found.tables, wanted.tables, printed),
   };
 }

@@ -2,7 +2,7 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NodePlan } from '../plan/node.ts';
+import { type NodePlan, podBridge } from '../plan/node.ts';
 import { readIfThere, replaceIfOther } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
@@ -12,7 +12,6 @@ export const conflistName = '10-culvert.conflist';
 export const conflistNetwork = 'culvert';
 
 /** The bridge that pods are on with `attach: bridge`. */
-export const ownBridge = 'culvert0';
 
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
@@ -24,7 +23,7 @@ export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   addresses: plan.own.addresses.map((a) => a.text),
   mtu: plan.mtuBytes,
   dataDir: config.paths.leases,
-  bridge: ownBridge,
+  bridge: podBridge,
 });
 
 /** What the plugin takes of a runtime. */

@@ -1,7 +1,7 @@
 /**
- * What changes without the kernel telling anybody who listens cheaply: our nft table (`nft monitor` keeps a copy of every table of
+ * What changes without the kernel telling anybody who listens cheaply: our nft tables (`nft monitor` keeps a copy of every table of
  * the host in memory), WireGuard's peers and sysctls. All are asked for twice a second, and an answer that differs from the one
- * before is a reason to look. One long-lived `nft` answers for the table; `wg` has no such way and is started only while there
+ * before is a reason to look. One long-lived `nft` answers for the tables; `wg` has no such way and is started only while there
  * is a device of ours.
  */
 
@@ -10,6 +10,7 @@ import { CommandError } from '../errors.ts';
 import { type Exec, programFile } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { clusterTable } from '../plan/cluster-table.ts';
+import { flowtableTable } from '../plan/flowtable.ts';
 import type { SysctlState } from '../plan/host.ts';
 import { devices as deviceNames } from '../plan/overlay.ts';
 import type { Log } from './log.ts';
@@ -70,7 +71,7 @@ export class Poll implements Task {
   async #askNft(signal: AbortSignal): Promise<void> {
     const [program, ...args] = dyingWithUs([programFile('nft'), '--stateless', '-i']);
     const child = execa(program!, args, {
-      stderr: 'ignore', // it says that there is no such table
+      stderr: 'ignore', // it says which table there is not
       buffer: false,
       reject: false,
       cancelSignal: signal,
@@ -87,7 +88,7 @@ export class Poll implements Task {
     const memory = new Memory();
     while (!isOver.signal.aborted) {
       answer = '';
-      child.stdin.write(`list table inet ${clusterTable}\n`);
+      child.stdin.write(`list table inet ${clusterTable}\nlist table inet ${flowtableTable}\n`);
       await pause(everyMs, isOver.signal);
       if (!isOver.signal.aborted && memory.isNews(answer)) this.#parts.changed();
     }

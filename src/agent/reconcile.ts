@@ -43,9 +43,9 @@ export interface ReconcilerParts {
   readonly prober: Prober;
   readonly pathMtu: PathMtu;
   readonly ways: Ways;
-  readonly addressWatch: AddressWatch;
   /** Where the agent takes care of the plugins' executables. */
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
+  readonly addressWatch: AddressWatch;
   readonly status: Status;
   readonly log: Log;
 }

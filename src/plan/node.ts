@@ -5,7 +5,8 @@ import type { NodeWays } from './auto.ts';
 import type { BgpPlan } from './bgp.ts';
 import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from './cluster.ts';
 import { planClusterTable } from './cluster-table.ts';
-import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
+import { flowDevices, planFlowtable } from './flowtable.ts';
+import { mergeStates, type NamespaceState, type RouteState, type SysctlState, type TableState } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
 import type { PathTarget } from './path-mtu.ts';
 import { planPaths } from './paths.ts';
@@ -60,6 +61,26 @@ function withoutForeign(routes: RouteState[], facts: HostFacts, problems: PlanPr
   });
 }
 
+/** The plugin's bridge, where pods are attached to one. */
+export const podBridge = 'culvert0';
+
+function fastPath(
+  own: ClusterNode,
+  settings: NodeSettings,
+  facts: HostFacts,
+  devices: readonly string[],
+  problems: PlanProblem[],
+): TableState[] {
+  if (settings.flowtable === false) return [];
+  if (facts.hasFlowtable) return [planFlowtable(own, flowDevices(devices, facts.links, podBridge))];
+  if (settings.flowtable === true) {
+    problems.push({
+      text: 'flowtable: this kernel has none, packets take the usual way; load the modules nf_flow_table_inet and nft_flow_offload, or set flowtable: auto',
+    });
+  }
+  return [];
+}
+
 /** Everything, from the cluster, the settings and what was read of the host. Throws PlanError when there is nothing to stand on. */
 export function planNode(view: ClusterView, settings: NodeSettings, facts: HostFacts): NodePlan {
   const own = view.nodes.find((n) => n.name === settings.node);
@@ -80,9 +101,10 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   });
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
-  const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
   const devices = new Set<string>();
   for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
+  const tables = [table, ...fastPath(own, settings, facts, [...devices], problems)];
+  const state = mergeStates(...parts, { routes, sysctls, tables });
   return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };
 }
 

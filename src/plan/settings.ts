@@ -68,6 +68,8 @@ export interface NodeSettings extends ClusterTraffic {
   readonly behindRouter: BehindRouter;
   readonly mtu: number | 'auto';
   readonly masquerade: boolean;
+  /** Take packets of established connections past the forward chains; auto: where the kernel can. */
+  readonly flowtable: boolean | 'auto';
   readonly vxlan: VxlanSettings;
   readonly wireguard: WireGuardSettings;
   readonly bgp: BgpSettings;

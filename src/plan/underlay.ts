@@ -17,6 +17,8 @@ export interface HostFacts {
   readonly advertised: readonly string[];
   /** Interfaces that take a packet only when its answer would leave by them (rp_filter 1, of their own or of all). */
   readonly strict: readonly string[];
+  /** The kernel has nft flowtables; looked at only where one is wanted. */
+  readonly hasFlowtable?: boolean;
   /** What was measured: how long packets may be that get to an address as they are. */
   readonly pathMtus?: ReadonlyMap<string, number> | undefined;
 }

@@ -14,7 +14,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 export const patience = Number(process.env['CULVERT_PATIENCE'] ?? 1);
 
 /** Waits until a condition holds; throws after the time with what it says about itself. */
-export async function until(what: string | (() => string), holds: () => boolean, usualMs = 8000): Promise<void> {
+export async function until(what: string | (() => string), holds: () => boolean, usualMs = 30_000): Promise<void> {
   const ms = usualMs * patience;
   const end = Date.now() + ms;
   while (!holds()) {

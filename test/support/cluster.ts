@@ -40,6 +40,7 @@ export const settings: NodeSettings = {
   behindRouter: 'refuse',
   mtu: 'auto',
   masquerade: true,
+  flowtable: false,
   vxlan: { id: 1, port: 4789 },
   wireguard: {
     port: 51820,

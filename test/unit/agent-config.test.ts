@@ -40,6 +40,7 @@ describe('the agent configuration', () => {
 
   it.each<[string, unknown, string[]]>([
     ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
+    ['flowtable', { flowtable: 'yes' }, ['flowtable: "yes": true, false or "auto"']],
     [
       'pathMtu',
       { pathMtu: { enabled: 'yes', everySeconds: 0 } },

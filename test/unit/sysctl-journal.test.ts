@@ -73,5 +73,5 @@ it('says that it cannot be written, and does not keep the change from being made
   writeFileSync(join(dir, 'in-the-way'), '');
   const journal = new SysctlJournal(join(dir, 'in-the-way/sysctls.json'), kernelOf({}), 'boot');
   journal.keep([change(rpFilter, '1', '2')]);
-  expect(journal.problem).toMatch(/^what sysctls were before cannot be kept for an uninstall: EEXIST/);
+  expect(journal.problem).toMatch(/^what sysctls were before cannot be kept for an uninstall: ENOTDIR/);
 });

@@ -5,8 +5,9 @@ import type { Kernel } from '../../kernel/kernel.ts';
 import { isHostEnd } from '../../net/name.ts';
 import { birdMetric } from '../../plan/bgp.ts';
 import { emptyState, type LinkState, type NamespaceState, routeProtocol, type TableState } from '../../plan/host.ts';
+import { podBridge } from '../../plan/node.ts';
 import { deviceNames, isOurs } from '../../plan/overlay.ts';
-import { conflistNetwork, ownBridge } from '../node-files.ts';
+import { conflistNetwork } from '../node-files.ts';
 
 /** Everything that we label begins so: tunnels "culvert:vxlan", ends of pods' pairs "culvert:0123abcd:89ab4567 network container eth0". */
 const label = /^culvert:(?:[a-z0-9]+$|[0-9a-f]{8}:[0-9a-f]{8}(?: |$))/;
@@ -14,10 +15,10 @@ const label = /^culvert:(?:[a-z0-9]+$|[0-9a-f]{8}:[0-9a-f]{8}(?: |$))/;
 const isLabelled = (l: LinkState): boolean =>
   l.alias !== undefined ? label.test(l.alias) : isOurs(l, '') || isHostEnd(conflistNetwork, l.name, l.address);
 
-const isOwn = (l: LinkState): boolean => isLabelled(l) || (l.name === ownBridge && l.make.kind === 'bridge');
+const isOwn = (l: LinkState): boolean => isLabelled(l) || (l.name === podBridge && l.make.kind === 'bridge');
 
 /** Tunnels, then pods' links, then the bridge that they are on. */
-const rank = (l: LinkState): number => (deviceNames.includes(l.name) ? 0 : l.name === ownBridge ? 2 : 1);
+const rank = (l: LinkState): number => (deviceNames.includes(l.name) ? 0 : l.name === podBridge ? 2 : 1);
 
 export interface OwnedKernel {
   readonly state: NamespaceState;
