@@ -17,19 +17,27 @@ export type FamilyCount = 1 | 2;
 
 const hex = (i: number): string => (i + 1).toString(16);
 
-/** Nodes after this one, each with one podCIDR per family. */
-const entry = (i: number, families: FamilyCount): string => {
-  const both = i === 0 ? self.addresses : [`10.200.${(i >> 8) + 1}.${i & 255}`, `fd00:200::${hex(i)}`];
+/** Nodes after this one, each with one podCIDR per family; `moved` has other addresses than at first. */
+const entry = (i: number, families: FamilyCount, moved: number): string => {
+  const both = i === 0 ? self.addresses : addressesOf(i, i === moved);
   const [addresses, podCIDRs] = [both.slice(0, families), podCidrs(i, families)];
   return `  - name: ${i === 0 ? self.name : `node${i}`}\n    addresses: [${addresses.join(', ')}]\n    podCIDRs: [${podCIDRs.join(', ')}]\n`;
 };
+
+const addressesOf = (i: number, isMoved: boolean): string[] => {
+  const [third, subnet] = isMoved ? [(i >> 8) + 101, 'fd00:201'] : [(i >> 8) + 1, 'fd00:200'];
+  return [`10.200.${third}.${i & 255}`, `${subnet}::${hex(i)}`];
+};
+
+/** Where a moved node is found by IPv4. */
+export const movedAddress = (i: number): string => addressesOf(i, true)[0]!;
 
 export const podCidrs = (i: number, families: FamilyCount): string[] =>
   [`10.${100 + (i >> 8)}.${i & 255}.0/24`, `fd00:100:0:${hex(i)}::/64`].slice(0, families);
 
 /** `count` nodes and this one, in a file beside the cluster file; answers how to rename it over that one. */
-export function prepareCluster(file: string, count: number, families: FamilyCount): () => void {
-  const entries = Array.from({ length: count + 1 }, (_, i) => entry(i, families));
+export function prepareCluster(file: string, count: number, families: FamilyCount, moved = 0): () => void {
+  const entries = Array.from({ length: count + 1 }, (_, i) => entry(i, families, moved));
   writeFileSync(`${file}.next`, `nodes:\n${entries.join('')}`);
   return () => renameSync(`${file}.next`, file);
 }
@@ -79,6 +87,13 @@ export class Agent {
     throw new Error(
       `the agent ended, or was not ready after ${readyTimeoutMs / 1000} s and was ended: ${JSON.stringify(lines.slice(-3))}`,
     );
+  }
+
+  /** Processor time of it and of all that it has started and that has ended, in milliseconds. */
+  get cpuMs(): number {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    // utime, stime, cutime, cstime of proc_pid_stat(5), in ticks of 10 ms
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
   }
 
   /** A figure of /proc/PID/status in MiB: VmRSS, VmHWM. */

@@ -1,4 +1,4 @@
-/** The packaged agent with many nodes: from nothing, started again, and one node more. By VXLAN. */
+/** The packaged agent with many nodes: from nothing, started again, and one node added, moved to another address, removed. By VXLAN. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -7,8 +7,17 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { routeProtocol } from '../../src/plan/host.ts';
 import { devices } from '../../src/plan/overlay.ts';
-import { Agent, type FamilyCount, podCidrs, prepareCluster, self, underlayDevice, writeConfig } from './agent.ts';
-import { figuresOf, type Row, type Unit } from './measure.ts';
+import {
+  Agent,
+  type FamilyCount,
+  movedAddress,
+  podCidrs,
+  prepareCluster,
+  self,
+  underlayDevice,
+  writeConfig,
+} from './agent.ts';
+import { figuresOf, quantile, type Row, type Unit } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { run as runLine } from './suite.ts';
 
@@ -27,6 +36,9 @@ function clear(): void {
   runLine('nft flush ruleset');
 }
 
+/** What the agent does after a change (it looks at the host once more) has to be over. */
+const restMs = 750;
+
 /** Programs that only look: the agent's other commands change something. */
 const looks = (command: string): boolean => / -j | list /.test(command);
 
@@ -39,6 +51,9 @@ interface Cluster {
   readonly dir: string;
 }
 
+type Kind = 'added' | 'moved' | 'removed';
+const kinds: readonly Kind[] = ['added', 'moved', 'removed'];
+
 /** Values of one number of nodes. */
 class Values {
   readonly cold: number[] = [];
@@ -46,30 +61,46 @@ class Values {
   readonly again: number[] = [];
   readonly changes: number[] = [];
   readonly commands: number[] = [];
-  readonly added: number[] = [];
+  readonly changed: Readonly<Record<Kind, number[]>> = { added: [], moved: [], removed: [] };
+  readonly cpu: Readonly<Record<Kind, number[]>> = { added: [], moved: [], removed: [] };
   readonly resident: number[] = [];
   readonly peak: number[] = [];
 }
 
-/** How long it takes from the changed file to the last of the node's routes in the kernel. */
-async function addNode({ file, families }: Cluster, count: number): Promise<number> {
-  const monitor = spawn('ip', ['monitor', 'route'], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const missing = new Set(podCidrs(count, families));
+/** How long from the changed file until a program that watches the kernel has told of all of these. */
+async function timeChange(watch: readonly string[], awaited: Set<string>, change: () => void): Promise<number> {
+  const [program, ...args] = watch as [string, ...string[]];
+  const monitor = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const timeout = setTimeout(() => monitor.kill(), 10_000);
   try {
-    const change = prepareCluster(file, count, families);
     await sleep(100); // it listens by now
     const started = performance.now();
     change();
     for await (const line of createInterface({ input: monitor.stdout })) {
-      missing.delete(line.split(' ')[0]!);
-      if (missing.size === 0) return performance.now() - started;
+      for (const text of awaited) if (line.startsWith(text) || line.includes(` ${text} `)) awaited.delete(text);
+      if (awaited.size === 0) return performance.now() - started;
     }
   } finally {
     clearTimeout(timeout);
     monitor.kill();
   }
-  throw new Error(`no route to ${[...missing].join(' and ')} after 10 s`);
+  throw new Error(`${watch.join(' ')} did not tell of ${[...awaited].join(' and ')} within 10 s`);
+}
+
+/** One change of the last node but this one, timed to the last of its traces in the kernel. */
+function changeNode({ file, families, count }: Cluster, kind: Kind): Promise<number> {
+  const last = count + 1;
+  const routes = podCidrs(last, families);
+  if (kind === 'added') {
+    return timeChange(['ip', 'monitor', 'route'], new Set(routes), prepareCluster(file, last, families));
+  }
+  if (kind === 'moved') {
+    // the underlay is of one family: IPv4 where there are both
+    const change = prepareCluster(file, last, families, last);
+    return timeChange(['bridge', 'monitor', 'fdb'], new Set([`dst ${movedAddress(last)}`]), change);
+  }
+  const gone = new Set(routes.map((r) => `Deleted ${r}`));
+  return timeChange(['ip', 'monitor', 'route'], gone, prepareCluster(file, count, families));
 }
 
 async function cold(bench: Bench, cluster: Cluster, values: Values): Promise<void> {
@@ -100,15 +131,20 @@ async function again(bench: Bench, cluster: Cluster, values: Values): Promise<vo
   }
 }
 
-/** One node more, several times; between two the agent comes to rest. */
-async function grow(bench: Bench, cluster: Cluster, values: Values, rounds: number): Promise<void> {
+/** One node comes, moves and goes, many times; between two changes the agent comes to rest. */
+async function change(bench: Bench, cluster: Cluster, values: Values, rounds: number): Promise<void> {
   writeConfig(cluster.config, cluster.dir, 'info');
   clear();
   const agent = await Agent.start(join(bench.culvert.dir, 'culvert'), cluster.config);
   try {
-    for (let i = 1; i <= rounds; i++) {
-      await sleep(1500);
-      values.added.push(await addNode(cluster, cluster.count + i));
+    for (let i = 0; i < rounds; i++) {
+      for (const kind of kinds) {
+        await sleep(restMs);
+        const before = agent.cpuMs;
+        values.changed[kind].push(await changeNode(cluster, kind));
+        await sleep(restMs);
+        values.cpu[kind].push(agent.cpuMs - before);
+      }
     }
     await sleep(2000);
     values.resident.push(agent.memoryMiB('VmRSS'));
@@ -128,7 +164,7 @@ async function measure(bench: Bench, count: number, families: FamilyCount): Prom
     await cold(bench, cluster, values);
     await again(bench, cluster, values);
   }
-  await grow(bench, cluster, values, bench.quick ? 1 : 7);
+  await change(bench, cluster, values, bench.quick ? 2 : 30);
   return rowsOf(bench, cluster, values);
 }
 
@@ -147,7 +183,14 @@ function rowsOf(bench: Bench, { count, families }: Cluster, values: Values): Row
     row('started again, until it is ready', 'ms', values.again),
     row('changes that this made', 'count', values.changes, 0),
     row('commands of it that change something', 'count', values.commands, 0),
-    row('one node more: changed file to last route in the kernel', 'ms', values.added, isLarge ? 100 : undefined),
+    ...kinds.flatMap((kind) => {
+      const list = values.changed[kind];
+      return [
+        row(`one node ${kind}: changed file to last trace in the kernel`, 'ms', list, isLarge ? 100 : undefined),
+        row(`one node ${kind}: p99 of that`, 'ms', [quantile(list, 0.99)], isLarge ? 50 : undefined),
+        row(`one node ${kind}: processor time, the look at the host after it included`, 'ms', values.cpu[kind]),
+      ];
+    }),
     row('agent resident, at rest after that', 'MiB', values.resident, isLarge ? 150 : undefined),
     row('agent resident, peak', 'MiB', values.peak),
   ];
@@ -158,7 +201,7 @@ const few = [
   [1000, 2],
 ] as const;
 const many = [
-  [10, 2],
+  [100, 2],
   [1000, 2],
   [5000, 1],
   [5000, 2],

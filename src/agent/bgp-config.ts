@@ -1,10 +1,10 @@
 /** The key `bgp` of the agent's configuration. */
 
 import { z } from 'zod';
+import { autonomousSystem, defaultAs } from '../cluster/schema.ts';
 import { isGlobalUnicast, parseAddress } from '../net/address.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 
-const wantAs = 'the number of an autonomous system, from 1 to 4294967295';
 const wantFile = 'a path that begins with "/"';
 const wantHops = 'a whole number of hops from 2 to 255';
 const wantSeconds = 'a whole number of seconds from 0 to 4095';
@@ -23,14 +23,13 @@ const isNetwork = (text: string): boolean => {
   return prefix !== undefined && !hasHostBits(prefix);
 };
 
-const as = z.int(wantAs).min(1, wantAs).max(4_294_967_295, wantAs);
 const passwordFile = z.string(wantFile).regex(/^\//, wantFile).optional();
 const bfd = z.boolean(wantBool).default(false);
 
 const peer = z.object(
   {
     address: z.string(wantAddress).refine(isPeerAddress, wantAddress),
-    as,
+    as: autonomousSystem,
     passwordFile,
     bfd,
     multihop: z.int(wantHops).min(2, wantHops).max(255, wantHops).optional(),
@@ -51,7 +50,7 @@ const areDistinct = (peers: readonly { address: string }[]): boolean =>
 export const bgpSchema = z
   .object(
     {
-      as: as.default(64_512),
+      as: autonomousSystem.default(defaultAs),
       passwordFile,
       bfd,
       gracefulRestartSeconds: z.int(wantSeconds).min(0, wantSeconds).max(4095, wantSeconds).default(120),

@@ -5,10 +5,11 @@ import { hostname } from 'node:os';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
+import { betweenSites, wantOneOf } from '../cluster/schema.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
-import { type ClusterTraffic, type ClusterView, modes, modesBetweenSites } from '../plan/cluster.ts';
+import { type ClusterTraffic, type ClusterView, modes } from '../plan/cluster.ts';
 import type { WireGuardKeys } from '../plan/settings.ts';
 import { bgpSchema } from './bgp-config.ts';
 
@@ -19,7 +20,7 @@ const wantKeyFile = 'a path that begins with "/", without blanks and quotes';
 const wantSeconds = 'a whole number of seconds from 1 to 3600';
 
 const oneOf = <const T extends readonly string[]>(...values: T) =>
-  z.enum(values, `one of ${values.map((v) => `"${v}"`).join(', ')}`).default(values[0]!);
+  z.enum(values, wantOneOf(values)).default(values[0]!);
 const yesOrNo = (value: boolean) => z.boolean('true or false').default(value);
 const integer = (min: number, max: number, want = `a whole number from ${min} to ${max}`) =>
   z.int(want).min(min, want).max(max, want);
@@ -48,7 +49,7 @@ export const configSchema = z.object(
       )
       .prefault({}),
     mode: oneOf(...modes),
-    betweenSites: z.enum(modesBetweenSites, `one of ${modesBetweenSites.map((m) => `"${m}"`).join(', ')}`).optional(),
+    betweenSites,
     sameSubnet: oneOf('tunnel', 'direct'),
     behindRouter: oneOf('refuse', 'gateway'),
     attach: oneOf('ptp', 'bridge'),

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { formatTraffic, type Phase, type Step, sameTraffic, stepsTo } from '../plan/change.ts';
 import type { ClusterNode, ClusterTraffic, ClusterView, Traffic } from '../plan/cluster.ts';
 import { modesOf } from '../plan/settings.ts';
+import { pool } from '../pool.ts';
 import type { NodeStatus } from './status.ts';
 
 /** What a node says, or why it says nothing. */
@@ -39,11 +40,9 @@ const breadth = 32;
 /** Asks all of these; answers in their order. */
 export async function askAll(nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> {
   const answers: Answer[] = [];
-  const left = [...nodes.entries()];
-  const work = Array.from({ length: Math.min(breadth, nodes.length) }, async () => {
-    for (let next = left.shift(); next; next = left.shift()) answers[next[0]] = await ask(next[1]);
+  await pool([...nodes.entries()], breadth, async ([i, node]) => {
+    answers[i] = await ask(node);
   });
-  await Promise.all(work);
   return answers;
 }
 

@@ -4,8 +4,9 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { parseArgs, promisify } from 'node:util';
-import { replaceFile, withTrafficText } from '../cluster/edit.ts';
+import { withTrafficText } from '../cluster/edit.ts';
 import { FileSource } from '../cluster/file.ts';
+import { wantOneOf } from '../cluster/schema.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
 import {
@@ -16,6 +17,7 @@ import {
   modesBetweenSites,
   type Traffic,
 } from '../plan/cluster.ts';
+import { replaceFile } from '../store/files.ts';
 import { defaultConfigFile } from './agent.ts';
 import { parseListen, readConfig } from './config.ts';
 import { type Answer, askAll, ChangeError, type ChangeParts, changeTraffic, currentTraffic } from './mode-change.ts';
@@ -80,7 +82,7 @@ async function askNode(node: ClusterNode, port: number): Promise<Answer> {
 
 function oneOf<T extends string>(option: string, value: string | undefined, values: readonly T[]): T | undefined {
   if (value === undefined || values.includes(value as T)) return value as T | undefined;
-  throw new UsageError(`${option}: got "${value}", want one of ${values.map((v) => `"${v}"`).join(', ')}`);
+  throw new UsageError(`${option}: got "${value}", want ${wantOneOf(values)}`);
 }
 
 function numberOf(option: string, value: string, max: number): number {

@@ -1,17 +1,9 @@
 /** What the agent leaves for the runtime and the `culvert` plugin: the node file, then, last, the network configuration list. */
 
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { NodePlan } from '../plan/node.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
@@ -42,28 +34,8 @@ export const conflist = (nodeFile: string): object => ({
   plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
-function contentOf(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
-/** Replaces a file whole, by rename; answers whether anything differed. */
-export function writeDocument(file: string, document: object): boolean {
-  const text = `${JSON.stringify(document, null, 2)}\n`;
-  if (contentOf(file) === text) return false;
-  mkdirSync(dirname(file), { recursive: true });
-  // a leading dot: runtimes read every *.conflist of the folder
-  const next = join(dirname(file), `.${basename(file)}.next`);
-  const fd = openSync(next, 'w', 0o644);
-  writeFileSync(fd, text);
-  fsyncSync(fd);
-  closeSync(fd);
-  renameSync(next, file);
-  return true;
-}
+export const writeDocument = (file: string, document: object): boolean =>
+  replaceIfOther(file, `${JSON.stringify(document, null, 2)}\n`);
 
 /** Another network configuration that a runtime would take instead of ours: it uses the first by name. */
 export function conflistBefore(folder: string): string | undefined {
@@ -90,6 +62,6 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
 /** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */
 export function writeNotReady(config: AgentConfig, notReady: string): void {
   const file = join(config.paths.run, 'node.json');
-  const text = contentOf(file);
+  const text = readIfThere(file);
   if (text === undefined || text.includes('"notReady"')) writeDocument(file, { node: config.node, notReady });
 }

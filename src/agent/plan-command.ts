@@ -2,6 +2,7 @@
 
 import { FileSource } from '../cluster/file.ts';
 import { type Command, exitCode } from '../command.ts';
+import { birdFiles } from '../kernel/bird.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import type { Machine } from '../kernel/machine.ts';
@@ -12,7 +13,6 @@ import { readConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
 import { clusterFile } from './source.ts';
-import { birdFiles } from './speaker.ts';
 
 async function run(args: string[], machine: Machine): Promise<number> {
   const options = readConfigOption(args, { json: { type: 'boolean' } });

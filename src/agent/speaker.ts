@@ -7,9 +7,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Registry } from 'prom-client';
-import { BirdControl, type BirdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
+import { BirdControl, type BirdFiles, birdFiles, flushArgvs, startBird } from '../kernel/bird.ts';
 import type { Exec } from '../kernel/exec.ts';
 import { type BgpPlan, type BgpSession, birdMetric } from '../plan/bgp.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import { readPassword } from '../store/keys.ts';
 import { describeDown, parseSessions, parseSignatureDrops, type SessionStatus, suspicion } from './bird-status.ts';
 import type { Log } from './log.ts';
@@ -20,23 +21,8 @@ import { pause, type Task } from './task.ts';
 const settleMs = 5000;
 const lookMs = 1000;
 
-/** BIRD's files in the agent's folder. */
-export const birdFiles = (run: string): BirdFiles => ({
-  configuration: join(run, 'bird.conf'),
-  socket: join(run, 'bird.ctl'),
-  pid: join(run, 'bird.pid'),
-});
-
 /** What BIRD reads in the place of a password that cannot be had: the others must not suffer. */
 const disabled = 'disabled;\n';
-
-const contentOf = (file: string): string | undefined => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);
-
-function replaceFile(file: string, text: string, mode: number): void {
-  rmSync(`${file}.next`, { force: true }); // its mode would stay
-  writeFileSync(`${file}.next`, text, { mode });
-  renameSync(`${file}.next`, file);
-}
 
 export interface SpeakerParts {
   /** The agent's folder for files that need not survive a reboot. */
@@ -156,7 +142,7 @@ export class Speaker implements Task {
     const checked = await control.ask(`configure check "${next}"`);
     if (checked.code >= 8000)
       throw new Error(`the configuration is refused, the last right one stays: ${checked.text}`);
-    const isOther = contentOf(configuration) !== contentOf(next);
+    const isOther = readIfThere(configuration) !== readIfThere(next);
     renameSync(next, configuration);
     const taken = await control.ask('configure');
     if (taken.code >= 8000) throw new Error(taken.text);
@@ -176,9 +162,7 @@ export class Speaker implements Task {
         problems.add(`bgp: ${(error as Error).message}; the session stays down`);
       }
       const file = join(this.#parts.run, passwordInclude);
-      if (contentOf(file) === text) continue;
-      replaceFile(file, text, 0o600);
-      haveChanged = true;
+      if (replaceIfOther(file, text, 0o600)) haveChanged = true;
     }
     this.#passwordProblems = [...problems];
     return haveChanged;

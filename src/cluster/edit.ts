@@ -1,17 +1,5 @@
-/** Writes `traffic` into a cluster file: that key alone changes, every other byte and comment stays; nobody ever reads half a file. */
+/** Writes `traffic` into a cluster file: that key alone changes, every other byte and comment stays. */
 
-import {
-  closeSync,
-  fchmodSync,
-  fsyncSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { isMap, isScalar, parseDocument } from 'yaml';
 import { ConfigError } from '../errors.ts';
 import type { ClusterTraffic } from '../plan/cluster.ts';
@@ -45,21 +33,4 @@ export function withTrafficText(text: string, traffic: ClusterTraffic, name: str
   }
   new ViewDecoder().decode(parseYaml(next, name));
   return next;
-}
-
-/** Replaces the file whole, with the rights that it had; a symbolic link goes on leading to it. */
-export function replaceFile(file: string, text: string): void {
-  const target = realpathSync(file);
-  const next = join(dirname(target), `.${basename(target)}.next`);
-  try {
-    const fd = openSync(next, 'w', 0o600);
-    writeFileSync(fd, text);
-    fchmodSync(fd, statSync(target).mode & 0o7777);
-    fsyncSync(fd);
-    closeSync(fd);
-    renameSync(next, target);
-  } catch (error) {
-    rmSync(next, { force: true });
-    throw error;
-  }
 }

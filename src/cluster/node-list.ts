@@ -21,21 +21,21 @@ const tame = (() => {
 })();
 const comment = /^ *(?:#.*)?$/;
 
-/** The keys of a document before its `nodes:`, when each is one line of its own; undefined when they are anything else. */
-export function headOf(text: string): string | undefined {
-  const lines = text.split('\n');
-  const head = lines.slice(0, lines.findIndex(isNodes));
-  const isPlain = head.every((line) => comment.test(line) || (/^[a-zA-Z]+: /.test(line) && tame.test(line)));
-  return isPlain ? head.join('\n') : undefined;
+/** A document cut up: its keys before `nodes:`, and the entries of that. */
+interface Cut {
+  readonly head: string;
+  readonly entries: string[];
 }
 
 const isNodes = (line: string): boolean => /^nodes: *(?:#.*)?$/.test(line);
+const isKey = (line: string): boolean => comment.test(line) || (/^[a-zA-Z]+: /.test(line) && tame.test(line));
 
-/** The entries of a document whose last key is `nodes:` with a block sequence, or undefined. */
-export function entriesOf(text: string): string[] | undefined {
+/** Of a document whose last key is `nodes:` with a block sequence, and whose others are a line each; undefined of any other. */
+export function cut(text: string): Cut | undefined {
   const lines = text.split('\n');
   const start = lines.findIndex(isNodes);
-  if (start < 0 || headOf(text) === undefined) return undefined;
+  const head = lines.slice(0, start);
+  if (start < 0 || !head.every(isKey)) return undefined;
   const entries: string[] = [];
   let dash: string | undefined;
   for (const line of lines.slice(start + 1)) {
@@ -53,12 +53,13 @@ export function entriesOf(text: string): string[] | undefined {
       return undefined;
     }
   }
-  return entries.length > 0 ? entries : undefined;
+  return entries.length > 0 ? { head: head.join('\n'), entries } : undefined;
 }
 
 /**
- * The usual entry: name, addresses, podCIDRs, perhaps publicKey and site, each once and in this order, lists in brackets on one line, values that YAML reads as the
- * text they are: a name that begins with a letter, addresses with two dots or two colons. What ends in a colon has to be quoted.
+ * The usual entry: name, addresses, podCIDRs, perhaps publicKey and site, each once and in this order, lists in brackets on one
+ * line, values that YAML reads as the text they are: a name that begins with a letter, addresses with two dots or two colons. What
+ * ends in a colon has to be quoted.
  */
 const usual = (() => {
   const name = '([A-Za-z][A-Za-z0-9_.-]*)';
@@ -96,12 +97,13 @@ export class NodeList {
 
   /** The document's value; throws ConfigError with line and column when it is not YAML. */
   parse(text: string, name: string): unknown {
-    const entries = entriesOf(text);
-    if (!entries) return parseYaml(text, name);
+    const parts = cut(text);
+    if (!parts) return parseYaml(text, name);
+    const { entries } = parts;
     try {
       const next = new Map(entries.map((e) => [e, this.#known.get(e) ?? parseEntry(e)]));
       this.#known = next;
-      const head = parseYaml(headOf(text)!, name);
+      const head = parseYaml(parts.head, name);
       return { ...(isObject(head) && head), nodes: entries.map((e) => next.get(e)) };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;

@@ -6,17 +6,10 @@ import { ConfigError, type Problem } from '../errors.ts';
 import { formatAddress, isGlobalUnicast, parseAddress } from '../net/address.ts';
 import { linkLocalFrom, macFrom } from '../net/mac.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
-import {
-  type ClusterNode,
-  type ClusterTraffic,
-  type ClusterView,
-  modes,
-  modesBetweenSites,
-  nodeAddress,
-  podCidr,
-} from '../plan/cluster.ts';
+import { type ClusterNode, type ClusterTraffic, type ClusterView, nodeAddress, podCidr } from '../plan/cluster.ts';
 import { clashesOf } from './clashes.ts';
 import { check, unknownKeys } from './document.ts';
+import { autonomousSystem, betweenSites, mode } from './schema.ts';
 
 const wantName = 'a node name: letters, digits, "-", "." and "_", at most 253';
 const wantAddress = 'a unicast address such as "192.168.1.11" or "fd00:1::11", without a prefix length';
@@ -24,7 +17,6 @@ const wantPrefix =
   'a network such as "10.244.1.0/24" or "fd00:244:1::/64", bits after the prefix zero, room for four addresses or more';
 
 const wantKey = 'a WireGuard public key as "culvert keys" prints it: 44 characters of base64';
-const wantAs = 'the number of an autonomous system, from 1 to 4294967295';
 const wantSite = 'a name: letters, digits, "-", "." and "_", at most 63';
 
 const isNodeAddress = (text: string): boolean => {
@@ -61,18 +53,15 @@ const nodeSchema = z.object(
       .string(wantSite)
       .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, wantSite)
       .optional(),
-    as: z.int(wantAs).min(1, wantAs).max(4_294_967_295, wantAs).optional(),
+    as: autonomousSystem.optional(),
     routeReflector: z.boolean('true or false').optional(),
   },
   'an object with name, addresses and podCIDRs',
 );
 
-const wantOne = (values: readonly string[]): string => `one of ${values.map((v) => `"${v}"`).join(', ')}`;
-const wantMode = wantOne(modes);
-const wantBetween = wantOne(modesBetweenSites);
 const traffic = {
-  mode: z.enum(modes, wantMode),
-  betweenSites: z.enum(modesBetweenSites, wantBetween).optional(),
+  mode,
+  betweenSites,
   sameSubnet: z.enum(['tunnel', 'direct'], '"tunnel" or "direct"').default('tunnel'),
 };
 const wantTraffic = 'an object with mode, betweenSites and sameSubnet';

@@ -5,6 +5,7 @@
  */
 
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { CommandError } from '../errors.ts';
 import type { Exec } from './exec.ts';
 
@@ -107,6 +108,13 @@ export interface BirdFiles {
   readonly socket: string;
   readonly pid: string;
 }
+
+/** They lie together in a folder, which BIRD has to itself or shares with its keeper. */
+export const birdFiles = (folder: string): BirdFiles => ({
+  configuration: join(folder, 'bird.conf'),
+  socket: join(folder, 'bird.ctl'),
+  pid: join(folder, 'bird.pid'),
+});
 
 /** The command line of a BIRD; `recover`: what it left in the kernel stays until its neighbours have told all again. */
 export const birdArgv = (files: BirdFiles, recover: boolean): string[] => [

@@ -1,20 +1,21 @@
 /** The node agents of a lab: their files, their processes, and how they are. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Machine } from '../kernel/machine.ts';
 import { formatAddress } from '../net/address.ts';
 import { formatPrefix } from '../net/prefix.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import { ensurePublicKey } from '../store/keys.ts';
-import { labVariable, type Place, readIfThere } from './place.ts';
+import { labVariable, type Place } from './place.ts';
 import { endProcesses, executableOf, isAlive, isInNamespace, type ProcessId, processOf, waitUntil } from './process.ts';
 import { peersOf } from './top-of-rack.ts';
 import type { AgentSettings, Node, Topology } from './topology.ts';
 
-/** Where an agent answers, in its node's own namespace. */
-const listen = { address: '127.0.0.1', port: 9440 };
+/** Where an agent answers, on all addresses of its node: `culvert mode` asks for every node's state. */
+const port = 9440;
 
 const readyTimeoutMs = 30_000;
 
@@ -60,17 +61,9 @@ export function agentYaml(node: Node, topology: Topology, place: Place): string 
     node: node.name,
     cluster: { source: 'file', file: place.clusterYaml },
     ...settingsOf(node, topology),
-    listen: `${listen.address}:${listen.port}`,
+    listen: `${topology.families.includes(6) ? '[::]' : '0.0.0.0'}:${port}`,
     paths: { run, state, cniConf, leases },
   });
-}
-
-/** Writes by rename, so that a watching agent never reads half a file. Answers whether the text is new. */
-export function writeIfChanged(file: string, text: string): boolean {
-  if (readIfThere(file) === text) return false;
-  writeFileSync(`${file}.next`, text);
-  renameSync(`${file}.next`, file);
-  return true;
 }
 
 /** The agent's process as its pid file remembers it, if that very process still runs. */
@@ -83,7 +76,7 @@ export function agentProcess(place: Place, node: string): ProcessId | undefined 
 }
 
 /** Bash opens the connection: a fresh Debian has no curl, and this process cannot enter the namespace itself. */
-const ask = `exec 3<>/dev/tcp/${listen.address}/${listen.port} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3`;
+const ask = `exec 3<>/dev/tcp/127.0.0.1/${port} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3`;
 
 export async function agentHealth(place: Place, node: string, { exec }: Machine): Promise<AgentHealth> {
   if (!agentProcess(place, node)) return 'down';
@@ -133,7 +126,7 @@ export async function ensureAgent(
   const files = place.node(node.name);
   for (const dir of [files.run, files.state, files.cniConf, files.leases, files.attachments])
     mkdirSync(dir, { recursive: true });
-  const isNew = writeIfChanged(files.agentYaml, agentYaml(node, topology, place));
+  const isNew = replaceIfOther(files.agentYaml, agentYaml(node, topology, place));
   const running = agentProcess(place, node.name);
   const keep = running !== undefined && !isNew && isCurrent(running, place, node.name, executable);
   if (!keep) {

@@ -8,6 +8,7 @@ import { cpus, release } from 'node:os';
 import type { Machine } from '../kernel/machine.ts';
 import { type Census, takeCensus } from './census.ts';
 import { type Check, checkPings, checkSight, type Round, type Sight } from './check.ts';
+import { checkLiveChange } from './demo-change.ts';
 import {
   type Paint,
   type Row,
@@ -119,6 +120,7 @@ export class Demo {
       this.#options.signal.throwIfAborted();
       await this.#round(`${i + 1}. ${round.title}`, round);
     }
+    await this.#change(`${rounds.length + 1}. back to vxlan while packets flow: culvert mode set`, rounds[0]!);
     this.#census.during = await takeCensus(place.lab, place.prefix, this.#machine);
     if (!this.#options.checksOnly) this.#figures();
   }
@@ -157,7 +159,24 @@ export class Demo {
       ? { same: [], across: [] }
       : await this.#measure(topology, pairs, pods, nodes);
     this.#results.push({ round, pings, sights, checks, mtuBytes, ...figures });
-    if (round === rounds.at(-1)) checks.push(this.#note(await checkDetach(this.#lab, topology, this.#machine)));
+  }
+
+  /** From the last round's mode to this one's, and then the pods are taken down. */
+  async #change(title: string, round: Round): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    this.#head(title);
+    const topology = this.#lab.topology()!;
+    const { pods } = endpointsOf(this.#lab, topology);
+    const { mode } = round.settings;
+    const say = (lines: readonly string[]) => this.#say(lines);
+    this.#note(await checkLiveChange(this.#lab, topology, pods, mode, this.#machine, say));
+    const { same } = pairsOf(topology);
+    for (const family of same ? topology.families : []) {
+      const sight = await sightOf(this.#lab, topology, same!, family, this.#machine);
+      this.#note(checkSight(round, topology, sight));
+      this.#say(renderSight(sight).map((l) => `  ${l}`));
+    }
+    this.#note(await checkDetach(this.#lab, topology, this.#machine));
   }
 
   /** Pods and, in the same minute, their nodes: what the machine gives at all differs from minute to minute. */

@@ -7,10 +7,11 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../command.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { agentProcess, clusterYaml, ensureAgent, publicKeys, writeIfChanged } from './agents.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
+import { agentProcess, clusterYaml, ensureAgent, publicKeys } from './agents.ts';
 import { holderOf, takeLock } from './lock.ts';
 import { ensureWiring, listNamespaces, removeNamespace } from './namespaces.ts';
-import { netnsDir, Place, readIfThere } from './place.ts';
+import { netnsDir, Place } from './place.ts';
 import { Pods } from './pods.ts';
 import {
   commandLineOf,
@@ -86,12 +87,12 @@ export class Lab {
     const executable = join(this.binDir, 'culvert');
     mkdirSync(this.place.dir, { recursive: true });
     using _lock = this.#lock();
-    writeIfChanged(this.place.topologyJson, `${JSON.stringify({ document, overrides } satisfies Saved)}\n`);
+    replaceIfOther(this.place.topologyJson, `${JSON.stringify({ document, overrides } satisfies Saved)}\n`);
     const wiring = wire(topology, this.place.lab);
     await this.#clear(topology, [...wiring.hosts, ...topology.nodes.flatMap((n) => n.pods)]);
     await ensureWiring(this.place, wiring, this.#machine);
     progress(`${topology.nodes.length} nodes wired: ${wiring.hosts.length} namespaces, ${wiring.wires.length} links`);
-    writeIfChanged(this.place.clusterYaml, clusterYaml(topology, publicKeys(topology, this.place)));
+    replaceIfOther(this.place.clusterYaml, clusterYaml(topology, publicKeys(topology, this.place)));
     for (const router of await ensureRouters(topology, this.place)) progress(`${router}: BIRD started`);
     await Promise.all(
       topology.nodes.map(async (node) => {

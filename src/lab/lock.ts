@@ -2,7 +2,7 @@
 
 import { linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { readIfThere } from './place.ts';
+import { readIfThere } from '../store/files.ts';
 import { isAlive, type ProcessId, processOf } from './process.ts';
 
 /** The living process that holds a lock. */

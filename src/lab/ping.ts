@@ -3,6 +3,7 @@
 import { CommandError } from '../errors.ts';
 import type { Machine } from '../kernel/machine.ts';
 import type { Family } from '../net/address.ts';
+import { pool } from '../pool.ts';
 import { Capture, echoLength } from './capture.ts';
 import type { Place } from './place.ts';
 
@@ -50,15 +51,6 @@ export async function ping(netns: string, address: string, options: PingOptions,
     if (error instanceof CommandError && error.reason !== 'no-program') return [];
     throw error;
   }
-}
-
-/** Works through a list, a few at a time. */
-async function pool<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
-  const left = [...items];
-  const worker = async () => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: width }, worker));
 }
 
 /** ICMP's header, which counts in the length that tcpdump prints. */

@@ -1,6 +1,5 @@
 /** Where a lab lives: namespaces by prefix, files below one folder. */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** `ip netns` keeps its names here; nsenter enters them by path. */
@@ -70,15 +69,5 @@ export class Place {
       agentPid: join(dir, 'agent.pid'),
       agentLog: join(dir, 'agent.log'),
     };
-  }
-}
-
-/** A file's text; undefined where there is no such file. */
-export function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
   }
 }

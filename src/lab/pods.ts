@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { isObject, type JsonObject } from '../decode.ts';
 import type { Machine } from '../kernel/machine.ts';
-import { writeIfChanged } from './agents.ts';
+import { readIfThere, replaceIfOther } from '../store/files.ts';
 import { ensureNamespace, removeNamespace } from './namespaces.ts';
-import { labVariable, type Place, readIfThere } from './place.ts';
+import { labVariable, type Place } from './place.ts';
 import {
   type Attachment,
   type ConfList,
@@ -138,7 +138,7 @@ export class Pods {
   }
 
   #remember(pod: string, attachment: Attachment): void {
-    writeIfChanged(attachmentFile(this.#place, this.#node, pod), `${JSON.stringify(attachment, null, 2)}\n`);
+    replaceIfOther(attachmentFile(this.#place, this.#node, pod), `${JSON.stringify(attachment, null, 2)}\n`);
   }
 
   /** DEL with what ADD answered; a pod that never was attached is fine. */

@@ -1,6 +1,7 @@
 /** The topology file's shape, as a person writes it: every shorthand is widened here, every wrong field named. */
 
 import { z } from 'zod';
+import { autonomousSystem } from '../cluster/schema.ts';
 import { parsePrefix } from '../net/prefix.ts';
 
 /** Names end up in namespace names, file names and on screens: short, and the same everywhere. */
@@ -66,9 +67,6 @@ const pods = z.union(
   [z.int(podCount).min(0, podCount).max(100, podCount), z.array(hostName, want(podCount))],
   want(podCount),
 );
-
-const wantAs = 'the number of an autonomous system, from 1 to 4294967295';
-const autonomousSystem = z.int(wantAs).min(1, wantAs).max(4_294_967_295, wantAs);
 
 const route = object({ to: prefix, via: z.string(want('the address of the next hop')) });
 

@@ -3,9 +3,11 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BirdFiles, birdArgv } from '../kernel/bird.ts';
+import { defaultAs } from '../cluster/schema.ts';
+import { type BirdFiles, birdArgv, birdFiles } from '../kernel/bird.ts';
 import { type Family, families, formatAddress } from '../net/address.ts';
-import { labVariable, type Place, readIfThere } from './place.ts';
+import { readIfThere } from '../store/files.ts';
+import { labVariable, type Place } from './place.ts';
 import { commandLineOf, endProcesses, isInNamespace, type ProcessId, processOf } from './process.ts';
 import type { Node, Router, Topology } from './topology.ts';
 
@@ -56,7 +58,7 @@ function links(router: Router, node: Node): { family: Family; local: string; add
 }
 
 /** Mode bgp's own number for all nodes, as in the agent's settings. */
-const nodeAs = ({ agent }: Node): number => Number((agent['bgp'] as { as?: unknown } | undefined)?.as ?? 64_512);
+const nodeAs = ({ agent }: Node): number => Number((agent['bgp'] as { as?: unknown } | undefined)?.as ?? defaultAs);
 
 const speaks = (node: Node): boolean => node.agent['mode'] === 'bgp';
 
@@ -70,12 +72,6 @@ export const peersOf = (node: Node, topology: Topology): { address: string; as: 
 
 const neighboursOf = (router: Router, { nodes }: Topology): Neighbour[] =>
   nodes.filter(speaks).flatMap((node) => links(router, node).map((l) => ({ ...l, name: node.name, as: nodeAs(node) })));
-
-export function routerFiles(place: Place, router: string): BirdFiles & { dir: string } {
-  const dir = join(place.dir, 'routers', router);
-  const [configuration, socket, pid] = ['bird.conf', 'bird.ctl', 'bird.pid'].map((name) => join(dir, name));
-  return { dir, configuration: configuration!, socket: socket!, pid: pid! };
-}
 
 function run(argv: readonly string[], place: Place, router: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -109,15 +105,16 @@ function runningBird(files: BirdFiles, netns: string): ProcessId | undefined {
 export async function ensureRouters(topology: Topology, place: Place): Promise<string[]> {
   const started: string[] = [];
   for (const router of topology.routers) {
-    const files = routerFiles(place, router.name);
+    const folder = join(place.dir, 'routers', router.name);
+    const files = birdFiles(folder);
     const neighbours = router.as === undefined ? [] : neighboursOf(router, topology);
     const running = runningBird(files, place.netns(router.name));
     const wanted = neighbours.length > 0 ? renderRouter(router.as!, neighbours) : undefined;
     if (running && readIfThere(files.configuration) === wanted) continue;
     if (running) await endProcesses([running]);
-    rmSync(files.dir, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
     if (wanted === undefined) continue;
-    mkdirSync(files.dir, { recursive: true });
+    mkdirSync(folder, { recursive: true });
     writeFileSync(files.configuration, wanted);
     await run(birdArgv(files, false), place, router.name);
     started.push(router.name);

@@ -22,7 +22,12 @@ export function parsePrefix(text: string): Prefix | undefined {
 
 export const formatPrefix = (p: Prefix): string => `${formatAddress(p.address)}/${p.length}`;
 
-const hostBits = (p: Prefix): bigint => (1n << BigInt(bitsOf(p.address.family) - p.length)) - 1n;
+/** By length; big numbers are dear to compute, and 5,000 nodes ask for them with every change. */
+const masks = (family: Family): readonly bigint[] =>
+  Array.from({ length: bitsOf(family) + 1 }, (_, length) => (1n << BigInt(bitsOf(family) - length)) - 1n);
+const hostMasks: Readonly<Record<Family, readonly bigint[]>> = { 4: masks(4), 6: masks(6) };
+
+const hostBits = (p: Prefix): bigint => hostMasks[p.address.family][p.length]!;
 
 /** The first address of the prefix, all host bits zero. */
 export const networkAddress = (p: Prefix): Address => ({
@@ -34,7 +39,7 @@ export const networkAddress = (p: Prefix): Address => ({
 export const lastAddress = (p: Prefix): Address => ({ family: p.address.family, value: p.address.value | hostBits(p) });
 
 /** The prefix without host bits: "10.1.2.3/24" → "10.1.2.0/24". */
-export const networkOf = (p: Prefix): Prefix => ({ address: networkAddress(p), length: p.length });
+export const networkOf = (p: Prefix): Prefix => (hasHostBits(p) ? { address: networkAddress(p), length: p.length } : p);
 
 export const hasHostBits = (p: Prefix): boolean => (p.address.value & hostBits(p)) !== 0n;
 
@@ -63,25 +68,34 @@ export const isDefault = (p: Prefix): boolean => p.length === 0;
 export function aggregate(prefixes: readonly Prefix[]): Prefix[] {
   const sorted = prefixes.map(networkOf).sort(comparePrefix);
   const out: Prefix[] = [];
-  for (const next of sorted) {
-    const last = out.at(-1);
-    if (last && contains(last, next.address)) continue;
-    out.push(next);
-    mergeTail(out);
+  for (let i = 0; i < sorted.length; ) {
+    const { family, value: first } = sorted[i]!.address;
+    let last = first - 1n;
+    // whatever begins inside or right behind what was found so far
+    for (
+      let next = sorted[i];
+      next && next.address.family === family && next.address.value <= last + 1n;
+      next = sorted[i]
+    ) {
+      const end = lastAddress(next).value;
+      if (end > last) last = end;
+      i++;
+    }
+    out.push(...prefixesOf(family, first, last));
   }
   return out;
 }
 
-/** Joins the last two prefixes for as long as they are the two halves of a shorter one. */
-function mergeTail(out: Prefix[]): void {
-  for (;;) {
-    const b = out.at(-1);
-    const a = out.at(-2);
-    if (!a || !b || a.length !== b.length || a.length === 0) return;
-    const parent = networkOf({ address: a.address, length: a.length - 1 });
-    if (!contains(parent, b.address) || parent.address.value !== a.address.value) return;
-    out.splice(-2, 2, parent);
+/** The fewest prefixes that make up a range of addresses. */
+function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {
+  const out: Prefix[] = [];
+  for (let value = first; value <= last; ) {
+    const isWhole = (bits: bigint): boolean => (value & bits) === 0n && value + bits <= last;
+    const length = hostMasks[family].findIndex(isWhole);
+    out.push({ address: { family, value }, length });
+    value += hostMasks[family][length]! + 1n;
   }
+  return out;
 }
 
 /** By family, then address, then shorter first. */

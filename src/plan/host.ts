@@ -183,7 +183,7 @@ export const emptyState = (): NamespaceState => ({
 export function mergeStates(...parts: Partial<NamespaceState>[]): NamespaceState {
   const out = emptyState();
   for (const part of parts) {
-    for (const key of Object.keys(out) as (keyof NamespaceState)[]) (out[key] as unknown[]).push(...(part[key] ?? []));
+    for (const key of Object.keys(part) as (keyof NamespaceState)[]) (out[key] as unknown[]).push(...part[key]!);
   }
   return out;
 }

@@ -74,6 +74,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const state = mergeStates(...parts, { routes, sysctls, tables: [table] });
-  const devices = [...underlay.own.values(), ...routes].flatMap((r) => r.dev ?? []);
-  return { state, problems, own, mtuBytes, probes, devices: [...new Set(devices)], bgp };
+  const devices = new Set<string>();
+  for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
+  return { state, problems, own, mtuBytes, probes, devices: [...devices], bgp };
 }

@@ -3,9 +3,9 @@
  * KILL_SEED repeats the moments.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric } from '../support/agents.ts';
 import { nodesOf } from '../support/cluster.ts';
 import { Dice } from '../support/dice.ts';
@@ -36,34 +36,18 @@ function writeCluster(withFourth: boolean): void {
   fabric.writeCluster(JSON.stringify({ nodes: [...nodesOf('dual', 'dual'), ...(withFourth ? [fourth] : [])] }));
 }
 
-/** Pings until it is told to stop; then answers what ping says of it. */
-function startPings(netns: string, address: string): () => Promise<string> {
-  const pings: ChildProcess = spawn('nsenter', [`--net=${netns}`, '--', 'ping', '-q', '-i', '0.01', address]);
-  let out = '';
-  pings.stdout!.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  const ended = new Promise((resolve) => pings.once('close', resolve));
-  return async () => {
-    pings.kill('SIGINT');
-    await ended;
-    return out;
-  };
-}
-
 it(`loses no packet and leaves nothing undone over ${kills} kills`, { timeout: 180_000 }, async () => {
   await fabric.start({}, 'dual', 'dual');
   const { agent, pod, host } = fabric.nodes[0]!;
   await agent.stop();
-  const stopPings = startPings(pod, '10.244.3.5');
+  const flow = pinging(pod, '10.244.3.5');
   for (let i = 0; i < kills; i++) {
     writeCluster(i % 2 === 0);
     agent.start();
     await sleep(chance() * spanMs);
     await agent.stop('SIGKILL');
   }
-  const said = await stopPings();
-  expect(said).toContain(' 0% packet loss');
+  expect(await flow.stop()).toMatchObject({ lost: 0 });
 
   writeCluster(false);
   agent.start();

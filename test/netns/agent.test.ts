@@ -1,8 +1,10 @@
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric, read, until } from '../support/agents.ts';
 import { nodesOf, type Stack } from '../support/cluster.ts';
+import { Sniffer } from '../support/sniffer.ts';
 
 let fabric: Fabric;
 beforeAll(() => {
@@ -46,29 +48,9 @@ describe('routed without a gateway', () => {
 
 /** What tcpdump prints of packets on the node's uplink while a pod pings. */
 async function capture(filter: string, target: string): Promise<string> {
-  const dump = spawn('nsenter', [
-    `--net=${node(1).host.netns}`,
-    '--',
-    'tcpdump',
-    '-nlvi',
-    'eth0',
-    '-c',
-    '2',
-    ...filter.split(' '),
-  ]);
-  let out = '';
-  let err = '';
-  dump.stdout.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  dump.stderr.on('data', (chunk: Buffer) => {
-    err += chunk.toString();
-  });
-  await until('tcpdump listens', () => err.includes('listening on'));
-  const ended = new Promise((resolve) => dump.once('exit', resolve));
-  spawn('nsenter', [`--net=${node(1).pod}`, '--', 'ping', '-c', '3', '-i', '0.2', target], { stdio: 'ignore' });
-  await ended;
-  return out;
+  const sniffer = await Sniffer.start(node(1).host.netns, 'eth0', filter);
+  spawnSync('nsenter', [`--net=${node(1).pod}`, '--', 'ping', '-c', '2', '-i', '0.2', target]);
+  return sniffer.stop();
 }
 
 describe('on the wire', () => {
@@ -158,18 +140,14 @@ describe('a restarted agent', () => {
   it.each(['SIGTERM', 'SIGKILL'] as const)('adopts what it finds after %s, and no packet is lost', async (signal) => {
     await fabric.start({}, 'dual', 'dual');
     const { agent, pod } = node(1);
-    const pings = spawn('nsenter', [`--net=${pod}`, '--', 'ping', '-q', '-i', '0.01', '-c', '150', '10.244.3.5']);
-    let out = '';
-    pings.stdout.on('data', (chunk: Buffer) => {
-      out += chunk.toString();
-    });
-    const ended = new Promise((resolve) => pings.once('exit', resolve));
+    const flow = pinging(pod, '10.244.3.5');
     const code = await agent.stop(signal);
     expect(code).toBe(signal === 'SIGTERM' ? 0 : null);
     agent.start();
     await agent.ready();
-    await ended;
-    expect(out).toContain('150 packets transmitted, 150 received, 0% packet loss');
+    const { sent, lost } = await flow.stop();
+    expect(sent).toBeGreaterThan(20);
+    expect(lost).toBe(0);
     expect(agent.applied).toEqual([]);
   });
 

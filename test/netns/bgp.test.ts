@@ -1,13 +1,14 @@
 /** Mode bgp with real BIRDs: nodes in two racks, and a router between that learns and tells. What a death of each part costs. */
 
-import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Speaker } from '../../src/agent/speaker.ts';
+import { type Pings, pinging } from '../../src/lab/pinging.ts';
 import { Fabric, until } from '../support/agents.ts';
+import { Sniffer } from '../support/sniffer.ts';
 import { birdc, birdPid, endBirds, rackOf, routerPeers, TopOfRack } from '../support/top-of-rack.ts';
 
 let fabric: Fabric;
@@ -18,7 +19,7 @@ beforeAll(() => {
 });
 afterEach(async () => {
   await fabric.stop();
-  endBirds(fabric);
+  await endBirds(fabric);
 });
 afterAll(() => fabric.remove());
 
@@ -35,22 +36,12 @@ async function startRacks(): Promise<void> {
   await until('routes', () => [1, 2, 3].every((i) => shown(i).match(/ via /g)!.length >= 4 + 2), 30_000);
 }
 
-/** Pings from n1's pod while something happens; answers how many packets went and how many were lost. */
-async function pinging(target: string, work: () => Promise<void>): Promise<{ sent: number; lost: number }> {
-  const argv = [`--net=${node(1).pod}`, '--', 'ping', '-q', '-i', '0.01', target];
-  const ping = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'ignore'] });
-  let out = '';
-  ping.stdout.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
+/** Pings from n1's pod while something happens, and a second more. */
+async function pingsDuring(target: string, work: () => Promise<void>): Promise<Pings> {
+  const flow = pinging(node(1).pod, target);
   await work();
   await sleep(1000);
-  const ended = new Promise((resolve) => ping.once('close', resolve));
-  ping.kill('SIGINT');
-  await ended;
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(out) ?? [];
-  // the last one's answer may be on its way when ping ends
-  return { sent: Number(sent), lost: Math.max(0, Number(sent) - Number(received) - 1) };
+  return flow.stop();
 }
 
 describe('two racks and the router between them', () => {
@@ -60,22 +51,13 @@ describe('two racks and the router between them', () => {
     expect(shown(1)).toContain('10.244.2.0/24 via 192.168.1.12 dev eth0');
     expect(shown(1)).toContain('10.244.3.0/24 via 192.168.1.1 dev eth0');
     expect(shown(1)).toContain('fd00:244:3::/64 via fd01::1 dev eth0');
-    const argv = [`--net=${fabric.router.netns}`, '--', 'tcpdump', '-nli', 'n3', 'icmp or icmp6'];
-    const dump = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let [out, err] = ['', ''];
-    dump.stdout.on('data', (chunk: Buffer) => {
-      out += chunk.toString();
-    });
-    dump.stderr.on('data', (chunk: Buffer) => {
-      err += chunk.toString();
-    });
-    await until('tcpdump listens', () => err.includes('listening on'), 20_000);
+    const sniffer = await Sniffer.start(fabric.router.netns, 'n3', 'icmp or icmp6');
     for (const target of ['10.244.3.5', 'fd00:244:3::5']) {
       run1(`ping -c 2 -i 0.2 ${target}`);
     }
-    await until('the packets', () => /10\.244\.1\.5 > 10\.244\.3\.5: ICMP echo request/.test(out), 5000);
-    await until('the packets', () => /fd00:244:1::5 > fd00:244:3::5: ICMP6, echo request/.test(out), 5000);
-    dump.kill('SIGINT');
+    const seen = await sniffer.stop();
+    expect(seen).toMatch(/10\.244\.1\.5 > 10\.244\.3\.5: ICMP echo request/);
+    expect(seen).toMatch(/fd00:244:1::5 > fd00:244:3::5: .*ICMP6, echo request/);
   });
 
   it('answer "unreachable" for a pod address that no pod has, where it belongs', async () => {
@@ -137,7 +119,7 @@ describe('what dies and comes back', () => {
   it('an agent: no packet is lost, and BIRD is the same', async () => {
     await startRacks();
     const bird = birdPid(node(1).host);
-    const { sent, lost } = await pinging('10.244.3.5', async () => {
+    const { sent, lost } = await pingsDuring('10.244.3.5', async () => {
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         await node(1).agent.stop(signal);
         node(1).agent.start();
@@ -154,7 +136,7 @@ describe('what dies and comes back', () => {
     await startRacks();
     const { agent, host } = node(1);
     const before = birdPid(host);
-    const { sent, lost } = await pinging('10.244.3.5', async () => {
+    const { sent, lost } = await pingsDuring('10.244.3.5', async () => {
       process.kill(before, 'SIGKILL');
       await until('another BIRD', () => existsSync(`/proc/${birdPid(host)}`) && birdPid(host) !== before);
       await until('sessions', () => (birdc(host, 'show protocols').match(/Established/g) ?? []).length === 4, 40_000);
@@ -199,7 +181,7 @@ describe('another mode', () => {
       await Promise.all(fabric.nodes.map(({ agent }) => agent.ready()));
       await until(`only ${mode}`, () => fabric.nodes.every(({ agent }) => agent.plan().status === 0), 30_000);
     };
-    const { sent, lost } = await pinging('10.244.2.5', async () => {
+    const { sent, lost } = await pingsDuring('10.244.2.5', async () => {
       await switchTo('bgp');
       expect(shown(1, 'proto 67').match(/ via /g)).toBeNull();
       await switchTo('routed');

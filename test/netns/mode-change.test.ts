@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await fabric.stop();
-  endBirds(fabric);
+  await endBirds(fabric);
   fabric.remove();
 });
 

@@ -1,12 +1,14 @@
 /** Every mode that wraps, on three nodes: who reaches whom, what is on the wire, what a restart, a repair and a change of mode do. */
 
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { pinging } from '../../src/lab/pinging.ts';
 import { Fabric, read, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import type { Stack } from '../support/cluster.ts';
+import { Sniffer } from '../support/sniffer.ts';
 import { type Feature, lacking } from '../support/suite.ts';
 
 let fabric: Fabric;
@@ -62,25 +64,12 @@ async function begin(c: Case, context: Pick<TestContext, 'skip'>): Promise<void>
 
 /** What tcpdump prints of the packets on the router's port to n3 while n1's pod pings n3's. */
 async function wire(filter: string, target: string, size = 56): Promise<string> {
-  const argv = [`--net=${fabric.router.netns}`, '--', 'tcpdump', '-nlvi', 'n3', '-c', '2', ...filter.split(' ')];
-  const dump = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let [out, err] = ['', ''];
-  dump.stdout.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  dump.stderr.on('data', (chunk: Buffer) => {
-    err += chunk.toString();
-  });
-  await until('tcpdump listens', () => err.includes('listening on'), 20_000);
-  const ended = new Promise((resolve) => dump.once('exit', resolve));
-  const ping = ['ping', '-c', '4', '-i', '0.3', '-M', 'do', '-s', String(size), target];
-  const status = await new Promise((resolve) =>
-    spawn('nsenter', [`--net=${node(1).pod}`, '--', ...ping], { stdio: 'ignore' }).once('exit', resolve),
-  );
-  setTimeout(() => dump.kill('SIGINT'), 1000);
-  await ended;
+  const sniffer = await Sniffer.start(fabric.router.netns, 'n3', filter);
+  const ping = ['ping', '-c', '2', '-i', '0.3', '-M', 'do', '-s', String(size), target];
+  const { status } = spawnSync('nsenter', [`--net=${node(1).pod}`, '--', ...ping]);
+  const seen = await sniffer.stop();
   expect(status, `ping ${target}`).toBe(0);
-  return out.trim();
+  return seen;
 }
 
 const target: Readonly<Record<4 | 6, string>> = { 4: '10.244.3.5', 6: 'fd00:244:3::5' };
@@ -140,24 +129,16 @@ describe('an agent that ends and starts again', () => {
   for (const c of [cases[4]!, cases[8]!]) {
     it(`${nameOf(c)}: loses no packet and changes nothing`, async (context) => {
       await begin(c, context);
-      const ping = spawn('nsenter', [`--net=${node(1).pod}`, '--', 'ping', '-q', '-i', '0.02', '10.244.3.5']);
-      let out = '';
-      ping.stdout.on('data', (chunk: Buffer) => {
-        out += chunk.toString();
-      });
+      const flow = pinging(node(1).pod, '10.244.3.5', 20);
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         await node(1).agent.stop(signal);
         node(1).agent.start();
         await node(1).agent.ready();
         expect(node(1).agent.applied).toEqual([]);
       }
-      const ended = new Promise((resolve) => ping.once('close', resolve));
-      ping.kill('SIGINT');
-      await ended;
-      const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(out) ?? [];
-      expect(Number(sent)).toBeGreaterThan(20);
-      // the last one's answer may be on its way when ping ends
-      expect(Number(sent) - Number(received)).toBeLessThanOrEqual(1);
+      const { sent, lost } = await flow.stop();
+      expect(sent).toBeGreaterThan(20);
+      expect(lost).toBe(0);
     });
   }
 });

@@ -1,10 +1,11 @@
 /** BIRD on the router of a `Fabric`: what a top-of-rack switch is to nodes in mode bgp. And BIRD of nodes, which outlives agents. */
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Neighbour, renderRouter } from '../../src/lab/top-of-rack.ts';
-import type { Fabric } from './agents.ts';
-import { type Host, run } from './netns.ts';
+import { readIfThere } from '../../src/store/files.ts';
+import { type Fabric, until } from './agents.ts';
+import type { Host } from './netns.ts';
 
 export const routerAs = 64_500;
 
@@ -21,7 +22,7 @@ const socketOf = (host: Host, folder = 'run'): string => join(host.dir, folder, 
 export const birdc = (host: Host, command: string, folder?: string): string =>
   host.try(`birdc -s ${socketOf(host, folder)} ${command}`).stdout;
 
-export const birdPid = (host: Host): number => Number(run(['cat', join(host.dir, 'run/bird.pid')]).trim());
+export const birdPid = (host: Host): number => Number(readFileSync(join(host.dir, 'run/bird.pid'), 'utf8'));
 
 export class TopOfRack {
   readonly #router: Host;
@@ -55,8 +56,19 @@ export class TopOfRack {
   }
 }
 
-/** Ends every BIRD of a fabric. */
-export function endBirds(fabric: Fabric): void {
-  for (const { host } of fabric.nodes) if (existsSync(socketOf(host))) birdc(host, 'down');
-  if (existsSync(socketOf(fabric.router, '.'))) birdc(fabric.router, 'down', '.');
+const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+
+/** Ends every BIRD of a fabric, and waits for it: the next one would not start beside it. */
+export async function endBirds(fabric: Fabric): Promise<void> {
+  const places: [Host, string][] = [
+    ...fabric.nodes.map(({ host }): [Host, string] => [host, 'run']),
+    [fabric.router, '.'],
+  ];
+  const ending = places.flatMap(([host, folder]) => {
+    if (!existsSync(socketOf(host, folder))) return [];
+    const pid = readIfThere(join(host.dir, folder, 'bird.pid')); // none: it is ending already
+    birdc(host, 'down', folder);
+    return pid === undefined ? [] : [Number(pid)];
+  });
+  await until('every BIRD to end', () => !ending.some(isAlive), 20_000);
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Answer, ChangeError, type ChangeParts, changeTraffic, lackOf } from '../../src/agent/mode-change.ts';
 import { parseYaml } from '../../src/cluster/document.ts';
-import { replaceFile, withTrafficText } from '../../src/cluster/edit.ts';
+import { withTrafficText } from '../../src/cluster/edit.ts';
 import { NodeList } from '../../src/cluster/node-list.ts';
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import { birdMetric } from '../../src/plan/bgp.ts';
@@ -14,6 +14,7 @@ import { diff } from '../../src/plan/diff.ts';
 import { planNode } from '../../src/plan/node.ts';
 import { asCommand, render } from '../../src/plan/render.ts';
 import type { NodeSettings } from '../../src/plan/settings.ts';
+import { replaceFile } from '../../src/store/files.ts';
 import { host, keyOf, settings, viewOf } from '../support/cluster.ts';
 
 const of = (mode: Mode, more: Partial<Traffic> = {}): Traffic => ({ mode, sameSubnet: 'tunnel', ...more });

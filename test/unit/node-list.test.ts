@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { entriesOf, NodeList, parseEntry } from '../../src/cluster/node-list.ts';
+import { cut, NodeList, parseEntry } from '../../src/cluster/node-list.ts';
 
 const entry = (name: string, addresses: string, podCIDRs: string): string =>
   `  - name: ${name}\n    addresses: ${addresses}\n    podCIDRs: ${podCIDRs}`;
@@ -54,7 +54,7 @@ describe('parseEntry() answers what YAML says of publicKey and site', () => {
   ];
   it.each(lines.map((more) => [more.join(', '), more] as const))('%s', (_name, more) => {
     const text = [entry('n1', '[10.0.0.1]', '[10.1.0.0/24]'), ...more.map((line) => `    ${line}`)].join('\n');
-    expect(entriesOf(`nodes:\n${text}\n`)).toEqual([`${text}\n`]);
+    expect(cut(`nodes:\n${text}\n`)?.entries).toEqual([`${text}\n`]);
     let want: unknown;
     try {
       want = (parse(text) as unknown[])[0];
@@ -107,7 +107,7 @@ describe('NodeList reads as the YAML parser does', () => {
   });
 
   it('cuts the usual file and only such', () => {
-    expect(entriesOf(cases[0]![1])).toHaveLength(2);
-    expect(entriesOf('nodes:\n  - name: |\n      x\n')).toBeUndefined();
+    expect(cut(cases[0]![1])?.entries).toHaveLength(2);
+    expect(cut('nodes:\n  - name: |\n      x\n')).toBeUndefined();
   });
 });
