@@ -1,4 +1,4 @@
-/** What of mode auto's candidates this host can have at all: tried in a network namespace of its own, which nobody sees. */
+/** What of mode auto's candidates this host can have at all: tried in a network namespace of its own, which nobody sees, where one can be made. */
 
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
@@ -13,10 +13,33 @@ const links: Readonly<Record<WayMode, readonly string[]>> = {
   wireguard: ['type wireguard'],
 };
 
+const tryName = 'culvert-try';
+
+/** Throws CommandError when there can be no such link. */
+async function tryLink(link: string, exec: Exec): Promise<void> {
+  const add = ['ip', 'link', 'add', 'name', tryName, ...link.split(' ')];
+  try {
+    await exec(['unshare', '--net', ...add]);
+  } catch (error) {
+    if (!(error instanceof CommandError) || error.reason !== 'denied') throw error;
+    await tryLinkHere(add, exec);
+  }
+}
+
+/** A container may make links but no network namespaces. One of the kind that is there already says the same. */
+async function tryLinkHere(add: readonly string[], exec: Exec): Promise<void> {
+  try {
+    await exec(add);
+    await exec(['ip', 'link', 'delete', 'dev', tryName]);
+  } catch (error) {
+    if (!(error instanceof CommandError) || error.reason !== 'exists') throw error;
+  }
+}
+
 async function lackOf(way: WayMode, exec: Exec): Promise<string | undefined> {
   for (const link of links[way]) {
     try {
-      await exec(['unshare', '--net', 'ip', 'link', 'add', 'name', 'try', ...link.split(' ')]);
+      await tryLink(link, exec);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       const said =

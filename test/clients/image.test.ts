@@ -60,6 +60,7 @@ const tools: [string, string][] = [
   ['nft --version', 'nftables'],
   ['wg --version', 'wireguard-tools'],
   ['ping -V', 'iputils'],
+  ['arping -V', 'iputils'],
   ['bird --version', 'BIRD version'],
   ['birdc --version', ''],
   ['nsenter --version', 'util-linux'],
