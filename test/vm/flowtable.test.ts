@@ -45,20 +45,6 @@ async function expectShortCut(family: Family): Promise<void> {
   await node1!.vm.run(`kill -INT ${pid}; while kill -0 ${pid} 2>/dev/null; do sleep 0.2; done`);
 }
 
-/** Small UDP packets to node2's pod, as many as come: packets for each second that node2's processor was busy. */
-async function packetsPerBusySecond(): Promise<number> {
-  const count = `read -r _ u n s _ _ q sq _ </proc/stat
-    echo $((u + n + s + q + sq)) $(ip netns exec node2-pod cat /sys/class/net/eth0/statistics/rx_packets)`;
-  const sending = node1!.vm.run(`ip netns exec node1-pod iperf3 -u -l 64 -b 3M -t 8 -c ${address(4)} >/dev/null`);
-  const shown = await node2!.vm.exec(`sleep 2; ${count}; sleep 4; ${count}`);
-  await sending;
-  const [before, after] = shown
-    .trim()
-    .split('\n')
-    .map((line) => line.split(' ').map(Number)) as [number[], number[]];
-  return (100 * (after[1]! - before[1]!)) / (after[0]! - before[0]!);
-}
-
 describe('a flowtable', () => {
   it('has the devices that lead to nodes and to pods, and takes connections of both families', async () => {
     for (const node of lab.nodes) await devices(node, 'eth0, veth[0-9a-f]*');
@@ -85,11 +71,8 @@ describe('a flowtable', () => {
   });
 
   it('is gone when it is switched off', async () => {
-    const fast = await packetsPerBusySecond();
     await lab.configure({ agent: { mode: 'vxlan', flowtable: false, resyncSeconds: 2 } });
     for (const node of lab.nodes) await until(node, '! nft list table inet culvert_flowtable 2>/dev/null');
-    const plain = await packetsPerBusySecond();
-    console.log(`vxlan, packets of 64 bytes for a busy second: ${fast.toFixed(0)} with, ${plain.toFixed(0)} without`);
     expect(await lab.unreachable()).toEqual([]);
   });
 });
