@@ -17,8 +17,9 @@ import { render } from './bench/report.ts';
 import type { Bench, Section } from './bench/section.ts';
 import { start } from './bench/start.ts';
 import { endRunning, Pods, run, type Suite } from './bench/suite.ts';
+import { throughput } from './bench/throughput.ts';
 
-const sections: readonly Section[] = [start, attach, crowd, leases, cluster, cost];
+const sections: readonly Section[] = [start, attach, crowd, leases, cluster, throughput, cost];
 const inside = 'CULVERT_BENCH_INSIDE';
 const debianDir = '/usr/lib/cni';
 

@@ -70,10 +70,12 @@ export class Agent {
   }
 
   /** Throws with the end of its log when it ends, or is not ready in time. */
-  static async start(executable: string, config: string): Promise<Agent> {
+  static async start(executable: string, config: string, netns?: string): Promise<Agent> {
     const lines: Line[] = [];
     const started = performance.now();
-    const child = spawn(executable, ['agent', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const enter = netns === undefined ? [] : ['nsenter', `--net=${netns}`];
+    const [program, ...args] = [...enter, executable, 'agent', '--config', config];
+    const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     track(child);
     const timeout = setTimeout(() => child.kill('SIGKILL'), readyTimeoutMs);
     for await (const text of createInterface({ input: child.stdout })) {

@@ -2,7 +2,7 @@
 
 import { setImmediate as breath } from 'node:timers/promises';
 
-export type Unit = 'ms' | 'MiB' | 'count';
+export type Unit = 'ms' | 'MiB' | 'count' | 'Gbit/s';
 
 /** What one subject took, over all rounds. */
 export interface Figures {
@@ -14,10 +14,7 @@ export interface Figures {
 }
 
 /** A limit: so many times another subject's median, or so much in the row's unit. */
-export interface Target {
-  readonly atMost: number;
-  readonly over?: string;
-}
+export type Target = ({ readonly atMost: number } | { readonly atLeast: number }) & { readonly over?: string };
 
 export interface Row {
   readonly work: string;
@@ -74,5 +71,7 @@ export const ratioTo = (row: Row, other: Figures): number => row.figures[0]!.med
 export function isMet({ figures, target }: Row): boolean | undefined {
   if (!target) return undefined;
   const unit = target.over === undefined ? 1 : figures.find((f) => f.label === target.over)?.median;
-  return unit === undefined ? undefined : figures[0]!.median <= target.atMost * unit;
+  if (unit === undefined) return undefined;
+  const { median } = figures[0]!;
+  return 'atMost' in target ? median <= target.atMost * unit : median >= target.atLeast * unit;
 }

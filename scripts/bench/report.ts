@@ -19,7 +19,8 @@ function verdict(row: Row, figures: Figures): string {
   const { target } = row;
   const isTargets = target && (target.over === undefined ? figures === row.figures[0] : figures.label === target.over);
   if (!isTargets) return '';
-  const limit = target.over === undefined ? `≤ ${number(target.atMost, row.unit)}` : `≤ ${target.atMost} ×`;
+  const [sign, value] = 'atMost' in target ? ['≤', target.atMost] : ['≥', target.atLeast];
+  const limit = `${sign} ${target.over === undefined ? number(value, row.unit) : `${value} ×`}`;
   return `${limit} ${isMet(row) ? 'met' : 'MISSED'}`;
 }
 

@@ -1,0 +1,162 @@
+/** One TCP stream between pods of two nodes: our agents and plugin beside devices made by hand as flannel makes them. */
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent } from './agent.ts';
+import { alternate, type Row, type Subject } from './measure.ts';
+import type { Bench, Section } from './section.ts';
+import { run as runLine, track } from './suite.ts';
+
+type Mode = 'vxlan' | 'routed';
+
+/** How long a pod's packet may be. */
+const mtuBytes: Readonly<Record<Mode, number>> = { vxlan: 1450, routed: 1500 };
+/** What flannel calls it. */
+const backend: Readonly<Record<Mode, string>> = { vxlan: 'vxlan', routed: 'host-gw' };
+
+const indices = [1, 2] as const;
+type Index = (typeof indices)[number];
+const other = (i: Index): Index => (i === 1 ? 2 : 1);
+
+const nodeAddress = (i: Index): string => `192.168.7.${i}`;
+const podCidr = (i: Index): string => `10.244.${i}.0/24`;
+const podAddress = (i: Index): string => `10.244.${i}.2`;
+const vtepMac = (i: Index): string => `02:00:00:00:00:0${i}`;
+
+/** Two nodes on one link, a pod on each: `PREFIXnode1`, `PREFIXpod1` and so on. */
+class Place {
+  readonly prefix: string;
+
+  constructor(prefix: string) {
+    this.prefix = prefix;
+    for (const i of indices) for (const host of [this.node(i), this.pod(i)]) runLine(`ip netns add ${host}`);
+    runLine(`ip link add eth0 netns ${this.node(1)} type veth peer name eth0 netns ${this.node(2)}`);
+    for (const i of indices) {
+      this.lines(i, ['addr add ADDRESS/24 dev eth0', 'link set eth0 up', 'link set lo up']);
+      runLine(`nsenter --net=/run/netns/${this.node(i)} sysctl -qw net.ipv4.ip_forward=1`);
+    }
+  }
+
+  node(i: Index): string {
+    return `${this.prefix}node${i}`;
+  }
+
+  pod(i: Index): string {
+    return `${this.prefix}pod${i}`;
+  }
+
+  /** `ip` on a node. */
+  lines(i: Index, lines: readonly string[]): void {
+    for (const line of lines) runLine(`ip -n ${this.node(i)} ${line.replace('ADDRESS', nodeAddress(i))}`);
+  }
+
+  [Symbol.dispose](): void {
+    for (const i of indices) for (const host of [this.pod(i), this.node(i)]) runLine(`ip netns del ${host}`);
+  }
+}
+
+/** flannel's device, routes and entries, and the bridge of its delegate. */
+function makeByHand(place: Place, mode: Mode): void {
+  for (const i of indices) {
+    const peer = other(i);
+    const [node, pod, mtu] = [place.node(i), place.pod(i), mtuBytes[mode]];
+    if (mode === 'routed') {
+      place.lines(i, [`route add ${podCidr(peer)} via ${nodeAddress(peer)}`]);
+    } else {
+      place.lines(i, [
+        `link add flannel.1 address ${vtepMac(i)} type vxlan id 1 local ADDRESS dev eth0 nolearning dstport 8472`,
+        `link set flannel.1 mtu ${mtu} up`,
+        `addr add 10.244.${i}.0/32 dev flannel.1`,
+        `neigh add 10.244.${peer}.0 lladdr ${vtepMac(peer)} dev flannel.1 nud permanent`,
+        `route add ${podCidr(peer)} via 10.244.${peer}.0 dev flannel.1 onlink`,
+      ]);
+      runLine(`bridge -n ${node} fdb add ${vtepMac(peer)} dev flannel.1 dst ${nodeAddress(peer)}`);
+    }
+    place.lines(i, [
+      `link add cni0 mtu ${mtu} type bridge`,
+      `addr add 10.244.${i}.1/24 dev cni0`,
+      'link set cni0 up',
+      `link add veth0 mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${pod}`,
+      'link set veth0 master cni0 up',
+    ]);
+    runLine(`bridge -n ${node} link set dev veth0 hairpin on`);
+    for (const line of [
+      `addr add ${podAddress(i)}/24 dev eth0`,
+      'link set eth0 up',
+      `route add default via 10.244.${i}.1`,
+    ]) {
+      runLine(`ip -n ${pod} ${line}`);
+    }
+  }
+}
+
+/** An agent on each node, and each pod attached by the plugin. */
+async function makeOurs(bench: Bench, place: Place, mode: Mode): Promise<Agent[]> {
+  const executable = join(bench.culvert.dir, 'culvert');
+  const agents: Agent[] = [];
+  for (const i of indices) {
+    const dir = join(bench.dir, `${mode}-${i}`);
+    mkdirSync(dir);
+    const nodes = indices.map((n) => ({ name: `n${n}`, addresses: [nodeAddress(n)], podCIDRs: [podCidr(n)] }));
+    writeFileSync(join(dir, 'cluster.yaml'), JSON.stringify({ nodes }));
+    const paths = Object.fromEntries(['run', 'state', 'cniConf', 'leases'].map((p) => [p, join(dir, p)]));
+    const config = join(dir, 'agent.yaml');
+    writeFileSync(config, JSON.stringify({ node: `n${i}`, cluster: { file: 'cluster.yaml' }, mode, paths }));
+    const netns = `/run/netns/${place.node(i)}`;
+    agents.push(await Agent.start(executable, config, netns));
+    const conf = { cniVersion: '1.0.0', name: 'culvert', type: 'culvert', nodeFile: join(dir, 'run/node.json') };
+    const variables = {
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: place.pod(i),
+      CNI_NETNS: `/run/netns/${place.pod(i)}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: bench.culvert.dir,
+    };
+    const env = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
+    runLine(`nsenter --net=${netns} env ${env.join(' ')} ${executable}`, JSON.stringify(conf));
+  }
+  return agents;
+}
+
+/** Starts a server in the second pod; answers what measures one stream to it from the first, in Gbit/s. */
+async function streams(place: Place, seconds: number): Promise<() => number> {
+  const enter = (i: Index): string => `nsenter --net=/run/netns/${place.pod(i)}`;
+  const [program, ...args] = `${enter(2)} iperf3 -s`.split(' ') as [string, ...string[]];
+  track(spawn(program, args, { stdio: 'ignore' }));
+  await sleep(500); // it listens by now
+  const client = `${enter(1)} iperf3 -c ${podAddress(2)} -t ${seconds} -J`;
+  return () => {
+    const { end } = JSON.parse(runLine(client)) as { end: { sum_received: { bits_per_second: number } } };
+    return end.sum_received.bits_per_second / 1e9;
+  };
+}
+
+async function measure(bench: Bench, mode: Mode): Promise<Row> {
+  using ours = new Place('ours-');
+  using byHand = new Place('hand-');
+  const agents = await makeOurs(bench, ours, mode);
+  try {
+    makeByHand(byHand, mode);
+    const seconds = bench.quick ? 1 : 2;
+    const subjects: Subject[] = [
+      { label: bench.culvert.label, run: await streams(ours, seconds) },
+      { label: 'by hand', run: await streams(byHand, seconds) },
+    ];
+    const rounds = bench.quick ? { warmUp: 0, rounds: 1 } : { warmUp: 1, rounds: 15 };
+    const figures = await alternate(subjects, rounds);
+    const work = `${mode}, beside flannel's ${backend[mode]}`;
+    return { work, unit: 'Gbit/s', figures, target: { atLeast: 0.98, over: 'by hand' } };
+  } finally {
+    for (const agent of agents) await agent.stop();
+  }
+}
+
+async function run(bench: Bench): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const mode of ['vxlan', 'routed'] as const) rows.push(await measure(bench, mode));
+  return rows;
+}
+
+export const throughput: Section = { name: 'throughput', title: 'One TCP stream, pod to pod on another node', run };
