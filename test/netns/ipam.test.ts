@@ -1,7 +1,7 @@
 /** Leaked leases under stress: sweeps beside ADDs and DELs, sweeps that are killed, very many leases, and the agent that sweeps. */
 
 import { spawn } from 'node:child_process';
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freeLeases } from '../../src/ipam/free.ts';
@@ -11,6 +11,7 @@ import { createKernel } from '../../src/kernel/kernel.ts';
 import { createMachine, type Machine } from '../../src/kernel/machine.ts';
 import { parseAddress } from '../../src/net/address.ts';
 import { attachmentLabel, hash } from '../../src/net/name.ts';
+import { readIfThere } from '../../src/store/files.ts';
 import { formatEntry, identify, readBootId } from '../../src/store/lease-identity.ts';
 import { Agent, until } from '../support/agents.ts';
 import { attach } from '../support/bridge.ts';
@@ -67,9 +68,9 @@ const plugin = (command: string, id: string, netns: string): Promise<number> =>
     conf(),
   );
 
-/** Leases as "container", by what the files say. */
+/** Leases as "container", by what the files say; one that is freed while they are read is none. */
 const holders = (): string[] =>
-  leased(host).map((a) => readFileSync(join(dataDir(host), 'net', a), 'utf8').split('\r\n')[0]!);
+  leased(host).flatMap((a) => readIfThere(join(dataDir(host), 'net', a))?.split('\r\n')[0] ?? []);
 
 /** Files of the index that are no entry of a lease. */
 const leftovers = (): string[] => {
