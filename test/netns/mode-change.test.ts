@@ -133,7 +133,7 @@ describe('an agent killed in a step', () => {
       node(2).agent.start();
       expect(await run.ended, run.output).toBe(0);
       await expectNoneLost(flows, 1000);
-      expect(await mode('show')).toMatchObject({ status: 0, output: expect.stringContaining('n2: routed\n') });
+      expect(await mode('show')).toMatchObject({ status: 0, output: expect.stringContaining('n2: routed; MTU ') });
     },
   );
 
@@ -189,7 +189,10 @@ describe('a command killed in a step', () => {
     await run.ended;
     await set(target);
     await expectNoneLost(flows, 1000);
-    expect(await mode('show')).toMatchObject({ status: 0, output: expect.stringContaining(`n1: ${target.name}\n`) });
+    expect(await mode('show')).toMatchObject({
+      status: 0,
+      output: expect.stringContaining(`n1: ${target.name}; MTU `),
+    });
   });
 });
 
@@ -205,7 +208,7 @@ describe('a change that cannot work', () => {
     expect(run.output).toMatch(/n1: no answer the other way from n3 at 10\.244\.3\.0/);
     node(3).host.exec('nft delete table inet block');
     await expectNoneLost(flows, 1000);
-    expect(await mode('show')).toMatchObject({ status: 0, output: expect.stringContaining('n1: routed\n') });
+    expect(await mode('show')).toMatchObject({ status: 0, output: expect.stringContaining('n1: routed; MTU ') });
   });
 
   it('is not begun without all keys, nor while another one is under way', { timeout: 60_000 }, async () => {
