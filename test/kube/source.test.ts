@@ -226,8 +226,8 @@ describe('an agent with cluster.source kubernetes', () => {
     await agent.ready();
     writeFileSync(join(lab.dir, 'run/tokens.csv'), tokenLine('another-token'));
     await restart();
-    await until(problems, () => /refuses our requests since .*: HTTP 401/.test(problems()), 20_000);
+    await until(problems, () => /refuses our requests since .*: HTTP 401/.test(problems()), 60_000);
     writeFileSync(join(host.dir, 'token'), 'another-token\n');
-    await until(problems, () => problems() === '', 20_000);
+    await until(problems, () => problems() === '', 60_000);
   });
 });

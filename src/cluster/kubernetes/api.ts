@@ -28,9 +28,12 @@ export interface Call {
   readonly method?: 'GET' | 'POST' | 'PATCH';
   readonly body?: object;
   readonly signal?: AbortSignal;
-  /** How long nothing may come. */
+  /** How long nothing more may come of an answer that has begun. */
   readonly idleMs?: number;
 }
+
+/** So long an answer may be in coming. A server that starts takes connections before it can answer, and may never answer those. */
+const headMs = 10_000;
 
 const contentType = { GET: '', POST: 'application/json', PATCH: 'application/merge-patch+json' } as const;
 
@@ -96,7 +99,7 @@ export class Api {
   }
 
   /** The answer's stream, once its head is there. Throws ApiError, or what the network said. */
-  async call(path: string, { method = 'GET', body, signal, idleMs = 15_000 }: Call = {}): Promise<IncomingMessage> {
+  async call(path: string, { method = 'GET', body, signal, idleMs = headMs }: Call = {}): Promise<IncomingMessage> {
     const options = await this.#target();
     const url = new URL(this.server.replace(/\/$/, '') + path);
     const headers = {
@@ -107,11 +110,14 @@ export class Api {
     };
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const send = url.protocol === 'http:' ? requestHttp : requestHttps;
-    const request = send(url, { ...options, method, headers, timeout: idleMs, ...(signal && { signal }) }, resolve);
-    request.on('timeout', () => request.destroy(new Error(`nothing came for ${idleMs / 1000} s`)));
+    const request = send(url, { ...options, method, headers, timeout: headMs, ...(signal && { signal }) }, resolve);
+    let limitMs = headMs;
+    request.on('timeout', () => request.destroy(new Error(`nothing came for ${limitMs / 1000} s`)));
     request.on('error', reject);
     request.end(body && JSON.stringify(body));
     const answer = await promise;
+    limitMs = idleMs;
+    request.setTimeout(idleMs);
     const { statusCode = 0 } = answer;
     if (statusCode >= 200 && statusCode < 300) return answer;
     throw new ApiError(statusCode, `HTTP ${statusCode}: ${messageOf(await text(answer))}`);
