@@ -124,7 +124,9 @@ async function makeOurs(bench: Bench, place: Place, mode: Mode): Promise<Agent[]
 async function streams(place: Place, seconds: number): Promise<() => number> {
   const enter = (i: Index): string => `nsenter --net=/run/netns/${place.pod(i)}`;
   const [program, ...args] = `${enter(2)} iperf3 -s`.split(' ') as [string, ...string[]];
-  track(spawn(program, args, { stdio: 'ignore' }));
+  const server = spawn(program, args, { stdio: 'ignore' });
+  server.unref(); // it is ended with the benchmark
+  track(server);
   await sleep(500); // it listens by now
   const client = `${enter(1)} iperf3 -c ${podAddress(2)} -t ${seconds} -J`;
   return () => {
