@@ -3,10 +3,12 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodePlan, podBridge } from '../plan/node.ts';
-import { readIfThere, replaceIfOther } from '../store/files.ts';
+import { readIfThere, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
 export const conflistName = '10-culvert.conflist';
+
+export const nodeFileIn = (run: string): string => join(run, 'node.json');
 
 /** The name of the cluster's network, and so of the folder its leases are in. */
 export const conflistNetwork = 'culvert';
@@ -36,10 +38,6 @@ export const conflist = (nodeFile: string): object => ({
   plugins: [{ type: 'culvert', nodeFile, capabilities }],
 });
 
-/** Writes it where it differs; answers whether it did. */
-export const writeDocument = (file: string, document: object): boolean =>
-  replaceIfOther(file, `${JSON.stringify(document, null, 2)}\n`);
-
 /** Other network configurations of the folder: a runtime uses the first by name, be it ours or not. */
 export function otherConflists(folder: string): { before: string[]; after: string[] } {
   let names: string[] = [];
@@ -54,7 +52,7 @@ export function otherConflists(folder: string): { before: string[]; after: strin
 
 /** Writes both files where they differ; the node can attach pods from here on. Answers the files written. */
 export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
-  const nodeFile = join(config.paths.run, 'node.json');
+  const nodeFile = nodeFileIn(config.paths.run);
   const list = join(config.paths.cniConf, conflistName);
   return [
     ...(writeDocument(nodeFile, nodeDocument(config, plan)) ? [nodeFile] : []),
@@ -64,7 +62,7 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
 
 /** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */
 export function writeNotReady(config: AgentConfig, notReady: string): void {
-  const file = join(config.paths.run, 'node.json');
+  const file = nodeFileIn(config.paths.run);
   const text = readIfThere(file);
   if (text === undefined || text.includes('"notReady"')) writeDocument(file, { node: config.node, notReady });
 }

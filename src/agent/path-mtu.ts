@@ -4,16 +4,15 @@
  * are: one a node where all is well. What was found stays in a file of `paths.run`, so that a new start of the agent changes nothing.
  */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isObject } from '../decode.ts';
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { PathTarget } from '../plan/path-mtu.ts';
+import { readDocument, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 import type { Log } from './log.ts';
-import { writeDocument } from './node-files.ts';
 import { findPathMtu, type Ping } from './path-search.ts';
 import { pause, type Task } from './task.ts';
 
@@ -22,17 +21,13 @@ const breadth = 4;
 /** Between the starts of two pings. */
 const spacingMs = 100;
 
-const fileIn = (run: string): string => join(run, 'path-mtu.json');
+export const pathMtuFile = (run: string): string => join(run, 'path-mtu.json');
 
 /** What was measured when the file was written; a file that is not there or not right is as good as none. */
 function readMeasured(run: string): Map<string, number> {
-  try {
-    const document: unknown = JSON.parse(readFileSync(fileIn(run), 'utf8'));
-    const entries = isObject(document) ? Object.entries(document) : [];
-    return new Map(entries.filter((e): e is [string, number] => typeof e[1] === 'number'));
-  } catch {
-    return new Map();
-  }
+  const document = readDocument(pathMtuFile(run));
+  const entries = isObject(document) ? Object.entries(document) : [];
+  return new Map(entries.filter((e): e is [string, number] => typeof e[1] === 'number'));
 }
 
 /** What the agent of this configuration goes by, for `culvert plan`. */
@@ -149,7 +144,7 @@ export class PathMtu implements Task {
 
   #save(): void {
     this.#isUnsaved = false;
-    writeDocument(fileIn(this.#parts.run), Object.fromEntries(this.#measured));
+    writeDocument(pathMtuFile(this.#parts.run), Object.fromEntries(this.#measured));
   }
 
   /** Pings of one address, each when its turn has come. */

@@ -3,11 +3,11 @@
 import { join } from 'node:path';
 import { type ClusterSource, FileSource } from '../cluster/file.ts';
 import { KubernetesSource } from '../cluster/kubernetes/source.ts';
+import { writeDocument } from '../store/files.ts';
 import { ensurePublicKey } from '../store/keys.ts';
 import type { AgentConfig } from './config.ts';
 import { privateKeyFile } from './keys.ts';
 import type { Log } from './log.ts';
-import { writeDocument } from './node-files.ts';
 
 /** Where the agent keeps what it saw of a cluster that is no file. */
 export const seenClusterFile = (state: string): string => join(state, 'cluster.json');

@@ -4,15 +4,14 @@
  * boot.
  */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { linkNames } from '../kernel/ifaddrs.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Change } from '../plan/diff.ts';
 import { deviceNames } from '../plan/overlay.ts';
+import { readDocument, writeDocument } from '../store/files.ts';
 import { readBootId } from '../store/lease-identity.ts';
-import { writeDocument } from './node-files.ts';
 
 /** Below /proc/sys. */
 const keySchema = z.string().refine((key) => key.startsWith('net/') && !key.split('/').includes('..'));
@@ -32,12 +31,8 @@ export const journalFile = (state: string): string => join(state, 'sysctls.json'
 
 /** This boot's entries; none when there is no journal, or one that cannot be read. */
 export function readJournal(file: string, bootId = readBootId()): JournalEntry[] {
-  try {
-    const journal = schema.parse(JSON.parse(readFileSync(file, 'utf8')));
-    return journal.bootId === bootId ? journal.sysctls : [];
-  } catch {
-    return [];
-  }
+  const { data: journal } = schema.safeParse(readDocument(file));
+  return journal?.bootId === bootId ? journal.sysctls : [];
 }
 
 type Reads = Pick<Kernel, 'readSysctl'>;

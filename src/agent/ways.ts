@@ -5,13 +5,14 @@
 
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
+import { isObject } from '../decode.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { NodeWays, WayProbe } from '../plan/auto.ts';
 import { type Choice, choose, hear, type Passing, passings, unheard, type WayRecord } from '../plan/choice.ts';
 import { type ClusterTraffic, type WayMode, wayModes } from '../plan/cluster.ts';
 import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { pool } from '../pool.ts';
-import { readIfThere, replaceIfOther } from '../store/files.ts';
+import { readDocument, writeDocument } from '../store/files.ts';
 import type { Log } from './log.ts';
 import { ping } from './ping.ts';
 import { pause, type Task } from './task.ts';
@@ -23,16 +24,12 @@ const everyMs = 1000;
 /** Each question is a process: many nodes are asked more seldom. */
 const perQuestionMs = 20;
 
-const chosenFile = (run: string): string => join(run, 'ways.json');
+export const chosenFile = (run: string): string => join(run, 'ways.json');
 
 /** What carried to each node when it was last decided; nothing where nobody has decided yet. */
 export function readChosen(run: string): Map<string, WayMode> {
-  let entries: [string, unknown][] = [];
-  try {
-    entries = Object.entries(JSON.parse(readIfThere(chosenFile(run)) ?? '{}') as object);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
+  const document = readDocument(chosenFile(run));
+  const entries = isObject(document) ? Object.entries(document) : [];
   return new Map(entries.filter((e): e is [string, WayMode] => wayModes.includes(e[1] as WayMode)));
 }
 
@@ -218,7 +215,7 @@ export class Ways implements Task {
       this.#parts.log('info', 'way', { node, way, ...(before && { before }), why });
       if ((before ?? carries) !== way) this.#metrics.changed();
     }
-    if (isChanged) replaceIfOther(chosenFile(this.#parts.run), `${JSON.stringify(Object.fromEntries(this.#chosen))}\n`);
+    if (isChanged) writeDocument(chosenFile(this.#parts.run), Object.fromEntries(this.#chosen));
     return isChanged;
   }
 }

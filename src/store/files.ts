@@ -1,4 +1,4 @@
-/** Small text files that other processes read while we write them. */
+/** Small files that other processes read while we write them. */
 
 import {
   closeSync,
@@ -25,6 +25,9 @@ export function readIfThere(file: string): string | undefined {
   }
 }
 
+/** What a file is called until it takes its place, and stays when we are killed. A leading dot: runtimes read every *.conflist of a folder. */
+export const passingOf = (file: string): string => join(dirname(file), `.${basename(file)}.next`);
+
 /**
  * Replaces a file whole, by rename: nobody ever reads half of it, and after a crash it is the old one or the new one. Its folder
  * is made if need be, its rights stay (a new file: 0644) unless `mode` says others, and a symbolic link goes on leading to it.
@@ -33,8 +36,7 @@ export function replaceFile(file: string, text: string, mode?: number): void {
   const old = statSync(file, { throwIfNoEntry: false });
   const target = old ? realpathSync(file) : file;
   mkdirSync(dirname(target), { recursive: true });
-  // a leading dot: runtimes read every *.conflist of a folder
-  const next = join(dirname(target), `.${basename(target)}.next`);
+  const next = passingOf(target);
   rmSync(next, { force: true }); // one left by a crash has rights of its own
   try {
     const fd = openSync(next, 'w', 0o600);
@@ -58,3 +60,16 @@ export function replaceIfOther(file: string, text: string, mode?: number): boole
   replaceFile(file, text, mode);
   return true;
 }
+
+/** The JSON in a file; undefined where there is none that can be read. */
+export function readDocument(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes JSON where it differs; answers whether it did. */
+export const writeDocument = (file: string, document: object): boolean =>
+  replaceIfOther(file, `${JSON.stringify(document, null, 2)}\n`);
