@@ -11,15 +11,18 @@ import { birdMetric } from '../../plan/bgp.ts';
 import { type Change, diff } from '../../plan/diff.ts';
 import { emptyState, type NamespaceState } from '../../plan/host.ts';
 import { render } from '../../plan/render.ts';
+import { passingOf } from '../../store/files.ts';
 import { leasedIn, list, stat, unless } from '../../store/lease-files.ts';
 import type { AgentConfig } from '../config.ts';
 import { abandoned, look, mainName } from '../install/executables.ts';
 import { privateKeyFile } from '../keys.ts';
-import { conflistName, conflistNetwork } from '../node-files.ts';
+import { conflistName, conflistNetwork, nodeFileIn } from '../node-files.ts';
 import { applyInParts } from '../parts.ts';
+import { pathMtuFile } from '../path-mtu.ts';
 import { seenClusterFile } from '../source.ts';
 import { type JournalEntry, journalFile, readJournal } from '../sysctl-journal.ts';
 import { pause } from '../task.ts';
+import { chosenFile } from '../ways.ts';
 import { podsOf, readOwned } from './kernel.ts';
 
 /** One thing of ours; `detail` in words. */
@@ -51,6 +54,9 @@ export interface OwnedNode {
 
 /** A link that leads nowhere counts. */
 const isThere = (path: string): boolean => stat(path) !== undefined;
+
+/** A file that the agent replaces whole, and what is left of that when it was killed. */
+const replaced = (path: string, detail?: string) => [{ path, ...(detail && { detail }) }, { path: passingOf(path) }];
 
 /** Files and folders; those that are not there are no items. */
 function pathShare(kind: Item['kind'], paths: readonly { path: string; detail?: string }[]): Share {
@@ -167,14 +173,16 @@ function executablesIn(folder: string, plugins: readonly string[]): string[] {
   return found.map((f) => f.name).sort((a, b) => Number(a === mainName) - Number(b === mainName));
 }
 
-/** What the agent leaves beside the node file and the journal. */
+/** What the agent leaves beside the node file and the network configuration. */
 function agentFiles(config: AgentConfig): { path: string; detail?: string }[] {
   const { run, state } = config.paths;
-  const inRun = list(run).filter((name) => /^(?:bird\.|\.node\.json)|\.password(?:\.next)?$/.test(name));
+  const birds = list(run).filter((name) => /^bird\.|\.password(?:\.next)?$/.test(name));
   return [
-    ...inRun.sort().map((name) => ({ path: join(run, name) })),
-    { path: journalFile(state) },
-    { path: seenClusterFile(state), detail: 'what was last seen of the cluster' },
+    ...birds.sort().map((name) => ({ path: join(run, name) })),
+    ...replaced(pathMtuFile(run), 'what was measured of the paths to other nodes'),
+    ...replaced(chosenFile(run), 'what mode auto has chosen'),
+    ...replaced(journalFile(state)),
+    ...replaced(seenClusterFile(state), 'what was last seen of the cluster'),
     { path: privateKeyFile(config), detail: "the node's private key" },
   ];
 }
@@ -187,9 +195,8 @@ export async function findOwned(config: AgentConfig, plugins: readonly string[],
   const executables = executablesIn(cniBin, plugins);
   const shares = [
     pathShare('file', [
-      { path: join(cniConf, conflistName), detail: 'the runtime attaches no further pods' },
-      { path: join(cniConf, `.${conflistName}.next`) },
-      { path: join(run, 'node.json') },
+      ...replaced(join(cniConf, conflistName), 'the runtime attaches no further pods'),
+      ...replaced(nodeFileIn(run)),
     ]),
     birdShare(run, kernel.birdRoutes, machine),
     kernelShare(kernel.state, machine),
