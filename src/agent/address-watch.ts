@@ -8,6 +8,7 @@ import { execa } from 'execa';
 import { isObject, type JsonObject } from '../decode.ts';
 import type { Exec } from '../kernel/exec.ts';
 import { programFile } from '../kernel/exec.ts';
+import { familyOf } from '../net/address.ts';
 import type { Log } from './log.ts';
 import { pause, type Task } from './task.ts';
 
@@ -72,13 +73,13 @@ export class AddressWatch implements Task {
   }
 
   async #look(address: string, signal: AbortSignal): Promise<string | undefined> {
-    const family = address.includes(':') ? '-6' : '-4';
+    const family = familyOf(address);
     const place = placeOf(
-      JSON.parse((await this.#parts.exec(['ip', family, '-j', 'addr', 'show', 'to', address])) || '[]'),
+      JSON.parse((await this.#parts.exec(['ip', `-${family}`, '-j', 'addr', 'show', 'to', address])) || '[]'),
       address,
     );
     if (!place) return undefined; // the plan says so
-    if (family === '-6') return place.entry['dadfailed'] === true ? describe(address, place.dev, '') : undefined;
+    if (family === 6) return place.entry['dadfailed'] === true ? describe(address, place.dev, '') : undefined;
     if (!place.flags.includes('BROADCAST') || !place.flags.includes('LOWER_UP')) return undefined;
     const owner = await this.#askForOthers(address, place.dev, signal);
     return owner && describe(address, place.dev, `, ${owner},`);

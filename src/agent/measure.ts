@@ -2,6 +2,7 @@
 
 import { connect } from 'node:net';
 import type { Exec } from '../kernel/exec.ts';
+import { familyOf } from '../net/address.ts';
 import { adviceOn } from '../plan/advice.ts';
 import { type Passing, passings } from '../plan/choice.ts';
 import { addressOf, type ClusterNode, type ClusterView, type Mode, podCidrsOf } from '../plan/cluster.ts';
@@ -41,8 +42,9 @@ interface Question {
 
 /** The longest packet that is answered; 0: none is. */
 async function bytesOf(exec: Exec, probe: Ping, wanted: number): Promise<number> {
-  const family = probe.address.includes(':') ? 6 : 4;
-  const found = await findPathMtu(family, wanted, async (bytes) => ({ passed: await ping(exec, { ...probe, bytes }) }));
+  const found = await findPathMtu(familyOf(probe.address), wanted, async (bytes) => ({
+    passed: await ping(exec, { ...probe, bytes }),
+  }));
   return found ?? 0;
 }
 

@@ -14,6 +14,7 @@ import { readDocument, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 import type { Log } from './log.ts';
 import { findPathMtu, type Ping } from './path-search.ts';
+import { pingArgv } from './ping.ts';
 import { pause, type Task } from './task.ts';
 
 /** Paths measured at a time. */
@@ -148,17 +149,15 @@ export class PathMtu implements Task {
   }
 
   /** Pings of one address, each when its turn has come. */
-  #ping({ address, family }: PathTarget, signal: AbortSignal): Ping {
-    const headers = family === 4 ? 28 : 48;
+  #ping({ address }: PathTarget, signal: AbortSignal): Ping {
     return async (bytes) => {
       const now = performance.now();
       this.#nextPingMs = Math.max(this.#nextPingMs + spacingMs, now);
       await sleep(this.#nextPingMs - now);
       if (signal.aborted) return { passed: false };
-      // one a quarter of a second until one is answered, for a second
-      const options = ['-n', '-c', '1', '-w', '1', '-i', '0.25', '-M', 'do', '-s', `${bytes - headers}`];
       try {
-        await this.#parts.exec(['ping', ...options, address]);
+        // one a quarter of a second until one is answered, for a second
+        await this.#parts.exec(pingArgv({ address, bytes }, ['-w', '1', '-i', '0.25']));
         this.#noProgram = undefined;
         return { passed: true };
       } catch (error) {

@@ -2,6 +2,7 @@
 
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
+import { type Family, familyOf } from '../net/address.ts';
 
 export interface Ping {
   readonly address: string;
@@ -12,14 +13,19 @@ export interface Ping {
 }
 
 /** IP and ICMP headers. */
-const headerBytes = (address: string): number => (address.includes(':') ? 48 : 28);
+const headerBytes: Readonly<Record<Family, number>> = { 4: 28, 6: 48 };
 
-/** Waits for a second at most. */
-export async function ping(exec: Exec, { address, source, bytes }: Ping): Promise<boolean> {
+/** One answer is enough; `how` it is waited for and what is said meanwhile, in ping's options. */
+export function pingArgv({ address, source, bytes }: Ping, how: readonly string[]): string[] {
   const from = source === undefined ? [] : ['-I', source];
-  const size = bytes === undefined ? [] : ['-M', 'do', '-s', String(bytes - headerBytes(address))];
+  const size = bytes === undefined ? [] : ['-M', 'do', '-s', String(bytes - headerBytes[familyOf(address)])];
+  return ['ping', '-n', '-c', '1', ...how, ...from, ...size, address];
+}
+
+/** Asks once. */
+export async function ping(exec: Exec, probe: Ping): Promise<boolean> {
   try {
-    await exec(['ping', '-n', '-q', '-c', '1', '-W', '1', ...from, ...size, address]);
+    await exec(pingArgv(probe, ['-q', '-W', '1']));
     return true;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;

@@ -3,6 +3,7 @@
 import { StoreError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Machine } from '../kernel/machine.ts';
+import { familyOf } from '../net/address.ts';
 import {
   createPortmap,
   isForward,
@@ -78,7 +79,7 @@ function refuseTaken(foreign: readonly Element[]): void {
 const flowOf = ({ key, value }: Element): Flow => {
   const { host, protocol, port } = parseKey(key);
   const dnat = value.split(' . ')[0] ?? '';
-  return { family: dnat.includes(':') ? 6 : 4, protocol, port, to: host, dnat };
+  return { family: familyOf(dnat), protocol, port, to: host, dnat };
 };
 
 /** Deletes the elements that match, then the connections of the mappings among them. Answers what stays. */

@@ -12,6 +12,9 @@ export interface Address {
 
 export const families: readonly Family[] = [4, 6];
 
+/** Of an address or a prefix that is known to be right: only IPv6 is written with colons. */
+export const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4);
+
 /** Bits of an address of that family. */
 export const bitsOf = (family: Family): number => (family === 4 ? 32 : 128);
 

@@ -1,6 +1,6 @@
 /** What has to be let through for a mode to work, and what to do when it is not: clouds drop much of it without a word. */
 
-import type { Family } from '../net/address.ts';
+import { type Family, familyOf } from '../net/address.ts';
 import type { Mode } from './cluster.ts';
 import type { NodeSettings } from './settings.ts';
 
@@ -26,7 +26,7 @@ function packetsOf(mode: Mode, { vxlan, wireguard }: Ports, outer: readonly Fami
 
 /** What to do about a mode whose packets do not get from here to there and back. */
 export function adviceOn(mode: Mode, ports: Ports, from: readonly string[], to: readonly string[]): string {
-  const outer = to.map((a): Family => (a.includes(':') ? 6 : 4));
+  const outer = to.map(familyOf);
   const remedy =
     mode === 'routed'
       ? "switch off the network's check of source and destination addresses for these hosts, or let the podCIDRs pass"

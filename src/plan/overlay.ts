@@ -4,7 +4,7 @@
  * in and out and harm nobody; only its routes send pods' packets through it. So two modes can stand side by side.
  */
 
-import { type Family, families } from '../net/address.ts';
+import { bitsOf, type Family, families } from '../net/address.ts';
 import { type ClusterNode, type PlanProblem, podCidrsOf } from './cluster.ts';
 import type { LinkKind, LinkState, NamespaceState, RouteState } from './host.ts';
 import type { NodeSettings, OverlayMode } from './settings.ts';
@@ -24,10 +24,8 @@ export interface OverlayContext {
 /** An address of a node that stands for one overlay alone. */
 export type ProbeOf = (node: ClusterNode, family: Family) => string;
 
-const hostBits: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
-
 /** The prefix of one address. */
-export const hostText = (address: string, family: Family): string => `${address}/${hostBits[family]}`;
+export const hostText = (address: string, family: Family): string => `${address}/${bitsOf(family)}`;
 
 /** What is led into the tunnel to a node: its podCIDRs, and the address that it is probed by. */
 export const prefixesOf = (node: ClusterNode, family: Family, probeOf: ProbeOf | undefined): string[] => [

@@ -3,7 +3,7 @@
  * addresses may see pods' own.
  */
 
-import { type Family, families } from '../net/address.ts';
+import { type Family, families, familyOf } from '../net/address.ts';
 import { addressOf, type ClusterNode, type Mode, type NodeAddress, type PlanProblem, type Traffic } from './cluster.ts';
 import type { NamespaceState, RouteState } from './host.ts';
 import { type Overlay, podFamiliesOf, type Tunnel } from './overlay.ts';
@@ -97,8 +97,6 @@ function limitByWraps(share: Share, { underlay, facts }: PathContext, node: Clus
   }
 }
 
-const familyOf = ({ prefix }: RouteState): Family => (prefix.includes(':') ? 6 : 4);
-
 /** One node by one overlay: for each share that takes it routes of its own, and one tunnel for all. Answers the tunnel's entries. */
 export function addOverlay(
   shares: readonly Share[],
@@ -116,7 +114,7 @@ export function addOverlay(
     const direct = pods.filter((f) => isDirect(share, f));
     for (const f of direct) routePlainly(share, facts, node, f, sharedLink(underlay, node, f)!);
     if (tunnel && direct.length < pods.length) {
-      share.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r))));
+      share.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r.prefix))));
       share.problems.push(...tunnel.problems);
       limitByWraps(share, context, node, tunnel);
     }
