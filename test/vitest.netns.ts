@@ -1,13 +1,4 @@
-import { defineConfig } from 'vitest/config';
+import { layer } from './support/layer.ts';
 
-/** Tests on the real kernel: root, one namespace tree per file, files one after another. */
-export default defineConfig({
-  test: {
-    include: ['test/netns/**/*.test.ts'],
-    fileParallelism: false,
-    retry: 1, // what passes only then is listed as UNSTABLE, with what was thrown
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    reporters: ['verbose', './test/support/tally.ts'],
-  },
-});
+/** Tests on the real kernel: root, one namespace tree per file. */
+export default layer('netns', { testTimeout: 120_000, hookTimeout: 120_000 });

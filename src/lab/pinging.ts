@@ -1,6 +1,7 @@
 /** Pings that go on while something else happens. */
 
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What became of them. */
 export interface Pings {
@@ -11,13 +12,18 @@ export interface Pings {
 }
 
 export interface Pinging {
+  /** Waits for so many answers from now on; throws after ten seconds. */
+  answers(count: number): Promise<void>;
   /** Ends it and answers what became of it. */
   stop(): Promise<Pings>;
 }
 
+const answerTimeoutMs = 10_000;
+const answer = /^\[([\d.]+)\] \d+ bytes from /gm;
+
 function read(text: string): Pings {
   const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(text) ?? [];
-  const times = [...text.matchAll(/^\[([\d.]+)\] \d+ bytes from /gm)].map((m) => Number(m[1]) * 1000);
+  const times = [...text.matchAll(answer)].map((m) => Number(m[1]) * 1000);
   return {
     sent: Number(sent),
     // the last one's answer may be on its way when ping ends
@@ -36,7 +42,16 @@ export function pinging(netns: string, address: string, everyMs = 10, env = proc
   });
   const { promise: closed, resolve, reject } = Promise.withResolvers<void>();
   child.once('error', reject).once('close', () => resolve());
+  const answered = (): number => text.match(answer)?.length ?? 0;
   return {
+    async answers(count) {
+      const [from, end] = [answered(), Date.now() + answerTimeoutMs];
+      while (answered() < from + count) {
+        if (Date.now() > end)
+          throw new Error(`${address} answered ${answered() - from} of ${count} pings in ten seconds`);
+        await sleep(everyMs);
+      }
+    },
     async stop() {
       child.kill('SIGINT');
       await closed;

@@ -2,7 +2,6 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Speaker } from '../../src/agent/speaker.ts';
@@ -36,11 +35,12 @@ async function startRacks(): Promise<void> {
   await until('routes', () => [1, 2, 3].every((i) => shown(i).match(/ via /g)!.length >= 4 + 2), 30_000);
 }
 
-/** Pings from n1's pod while something happens, and a second more. */
+/** Pings from n1's pod before something happens, meanwhile, and after it. */
 async function pingsDuring(target: string, work: () => Promise<void>): Promise<Pings> {
   const flow = pinging(node(1).pod, target);
+  await flow.answers(10);
   await work();
-  await sleep(1000);
+  await flow.answers(100);
   return flow.stop();
 }
 
@@ -119,7 +119,7 @@ describe('what dies and comes back', () => {
   it('an agent: no packet is lost, and BIRD is the same', async () => {
     await startRacks();
     const bird = birdPid(node(1).host);
-    const { sent, lost } = await pingsDuring('10.244.3.5', async () => {
+    const { lost } = await pingsDuring('10.244.3.5', async () => {
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         await node(1).agent.stop(signal);
         node(1).agent.start();
@@ -127,7 +127,6 @@ describe('what dies and comes back', () => {
         expect(node(1).agent.applied).toEqual([]);
       }
     });
-    expect(sent).toBeGreaterThan(50);
     expect(lost).toBe(0);
     expect(birdPid(node(1).host)).toBe(bird);
   });
@@ -136,12 +135,11 @@ describe('what dies and comes back', () => {
     await startRacks();
     const { agent, host } = node(1);
     const before = birdPid(host);
-    const { sent, lost } = await pingsDuring('10.244.3.5', async () => {
+    const { lost } = await pingsDuring('10.244.3.5', async () => {
       process.kill(before, 'SIGKILL');
       await until('another BIRD', () => existsSync(`/proc/${birdPid(host)}`) && birdPid(host) !== before);
       await until('sessions', () => (birdc(host, 'show protocols').match(/Established/g) ?? []).length === 4, 40_000);
     });
-    expect(sent).toBeGreaterThan(50);
     expect(lost).toBe(0);
     expect(agent.lines.map((l) => l.msg)).toContain('BIRD ended; starting it again');
     expect(agent.lines).toContainEqual(expect.objectContaining({ msg: 'started BIRD', recovering: true }));
@@ -181,13 +179,12 @@ describe('another mode', () => {
       await Promise.all(fabric.nodes.map(({ agent }) => agent.ready()));
       await until(`only ${mode}`, () => fabric.nodes.every(({ agent }) => agent.plan().status === 0), 30_000);
     };
-    const { sent, lost } = await pingsDuring('10.244.2.5', async () => {
+    const { lost } = await pingsDuring('10.244.2.5', async () => {
       await switchTo('bgp');
       expect(shown(1, 'proto 67').match(/ via /g)).toBeNull();
       await switchTo('routed');
       expect(shown(1)).toBe('');
     });
-    expect(sent).toBeGreaterThan(50);
     expect(lost).toBe(0);
     expect(existsSync(join(node(1).host.dir, 'run/bird.ctl'))).toBe(false);
     // from and to a tunnel the packets between change their form, so not without a loss; but nothing of either is left

@@ -130,15 +130,15 @@ describe('an agent that ends and starts again', () => {
     it(`${nameOf(c)}: loses no packet and changes nothing`, async (context) => {
       await begin(c, context);
       const flow = pinging(node(1).pod, '10.244.3.5', 20);
+      await flow.answers(10);
       for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
         await node(1).agent.stop(signal);
         node(1).agent.start();
         await node(1).agent.ready();
         expect(node(1).agent.applied).toEqual([]);
       }
-      const { sent, lost } = await flow.stop();
-      expect(sent).toBeGreaterThan(20);
-      expect(lost).toBe(0);
+      await flow.answers(10);
+      expect(await flow.stop()).toMatchObject({ lost: 0 });
     });
   }
 });
@@ -240,9 +240,8 @@ describe('two sites', () => {
 });
 
 describe('what a mode needs', () => {
-  for (const mode of ['ipip', 'wireguard'] as const) {
-    it(`${mode}: is named where the kernel lacks it, and the agent is not ready`, async (context) => {
-      if (!lacking(mode)) return context.skip(`this kernel has ${mode}`);
+  for (const mode of (['ipip', 'wireguard'] as const).filter(lacking)) {
+    it(`${mode}: is named where the kernel lacks it, and the agent is not ready`, async () => {
       const { agent } = node(1);
       agent.configure({ mode }, fabric.clusterFile);
       fabric.writeCluster(JSON.stringify({ nodes: fabric.cluster({ mode }, 'v4', 'v4') }));

@@ -32,8 +32,8 @@ const targets = ['10.244.2.5', '10.244.3.5', 'fd00:244:2::5', 'fd00:244:3::5'];
 function watchPackets(): () => Promise<number> {
   const flows = targets.map((address) => pinging(n1().pod, address));
   return async () => {
+    await Promise.all(flows.map((flow) => flow.answers(10)));
     const seen = await Promise.all(flows.map((flow) => flow.stop()));
-    for (const { sent, lost } of seen) expect(sent - lost).toBeGreaterThan(10);
     return Math.max(...seen.map(({ gapMs }) => gapMs));
   };
 }
