@@ -7,7 +7,8 @@ import { type Ran, run } from '../../support/netns.ts';
 const script = join(import.meta.dirname, '../../../scripts/kube-lab');
 
 export class KubeLab {
-  readonly name = 'cklt';
+  /** KUBE_LAB_NAME lets two runs stand beside each other. */
+  readonly name = process.env['KUBE_LAB_NAME'] ?? 'cklt';
   readonly dir = `/var/tmp/culvert-${this.name}`;
   readonly #env: NodeJS.ProcessEnv;
 
