@@ -58,30 +58,33 @@ await build({
 // must not open a debugger into a process of root's.
 const execArgv = ['--no-rehash-snapshot', '--disable-sigusr1'];
 
-/** Runs Node in dist with a configuration file of this content. */
-function node(options: readonly string[], configName: string, config: object): void {
-  writeFileSync(join(out, configName), JSON.stringify(config, null, 2));
+/** Runs this Node in dist. */
+function node(...args: readonly string[]): void {
   // the snapshot builder warns that child_process is "not fully verified" in snapshots; every test runs on the result
-  execFileSync(process.execPath, ['--no-warnings', ...options, configName], {
-    cwd: out,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  execFileSync(process.execPath, ['--no-warnings', ...args], { cwd: out, stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+function writeConfig(name: string, config: object): string {
+  writeFileSync(join(out, name), JSON.stringify(config, null, 2));
+  return name;
 }
 
 // A snapshot brings the compiled code of all of Node's own modules along, 5.5 MB that every process would copy at its start; what
 // plugins use of it has run in the rehearsal and is in the snapshot's heap.
-node([...execArgv.slice(0, 1), '--snapshot-blob', 'main.blob', '--build-snapshot-config'], 'snapshot.json', {
-  builder: 'main.cjs',
-  withoutCodeCache: true,
-});
+const snapshot = writeConfig('snapshot.json', { builder: 'main.cjs', withoutCodeCache: true });
+node(...execArgv, '--snapshot-blob', 'main.blob', '--build-snapshot-config', snapshot);
+const bundles = ['cli.cjs', 'kubernetes.cjs'];
+node(...execArgv, '--snapshot-blob', 'main.blob', ...bundles); // writes their code caches
+
 const next = join(out, 'culvert.next');
-node(['--build-sea'], 'sea.json', {
+const executable = writeConfig('sea.json', {
   main: 'main.blob',
   output: 'culvert.next',
   disableExperimentalSEAWarning: true,
   execArgv,
-  assets: { 'cli.cjs': 'cli.cjs', 'kubernetes.cjs': 'kubernetes.cjs' },
+  assets: Object.fromEntries(bundles.flatMap((b) => [b, `${b}.cache`]).map((file) => [file, file])),
 });
+node('--build-sea', executable);
 writeFileSync(next, withSnapshotAsMain(readFileSync(next), 'main.blob'));
 
 const digest = createHash('sha256').update(readFileSync(next)).digest('hex').slice(0, 16);
