@@ -2,7 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Answer, ChangeError, type ChangeParts, changeTraffic, lackOf } from '../../src/agent/mode-change.ts';
+import {
+  type Answer,
+  ChangeError,
+  type ChangeParts,
+  changeTraffic,
+  lackOf,
+  type TrafficPlace,
+} from '../../src/agent/mode-change.ts';
 import { parseYaml } from '../../src/cluster/document.ts';
 import { withTrafficText } from '../../src/cluster/edit.ts';
 import { NodeList } from '../../src/cluster/node-list.ts';
@@ -238,12 +245,17 @@ function cluster(
   let traffic = start;
   const written: ClusterTraffic[] = [];
   const said: string[] = [];
-  const parts: ChangeParts = {
+  const place: TrafficPlace = {
+    title: 'cluster file',
+    keyHint: 'run "culvert keys"',
     read: () => ({ nodes, ...(traffic && { traffic }), digest: JSON.stringify(traffic) ?? '' }),
     async write(next) {
       written.push(next);
       traffic = next;
     },
+  };
+  const parts: ChangeParts = {
+    place,
     async ask({ name }) {
       const how = behave(name, written.length);
       if (typeof how === 'string') return how;
@@ -321,7 +333,7 @@ describe('changeTraffic()', () => {
   it('believes no node that has read another file', () => {
     const lists = { notAccepted: [], unanswered: [], ways: [], problems: [] };
     const answer = { node: 'n1', cluster: 'a', traffic: spelled(vxlan), mtu: 1450, ...lists };
-    expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken the cluster file up yet' });
+    expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken this step up yet' });
     expect(lackOf(answer, 'a', 'done', true)).toBeUndefined();
   });
 });
