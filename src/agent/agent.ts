@@ -1,13 +1,14 @@
 /** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
 
 import { parseArgs } from 'node:util';
+import { KubernetesSource } from '../cluster/kubernetes/source.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
 import { AddressWatch } from './address-watch.ts';
-import { type AgentConfig, readConfig } from './config.ts';
+import { type AgentConfig, parseListen, readConfig } from './config.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
 import { Installer } from './install/installer.ts';
@@ -23,6 +24,7 @@ import { createSource } from './source.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
+import { WantedTraffic } from './wanted.ts';
 import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
@@ -54,7 +56,18 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
-  const watchers = { speaker, prober, ways, pathMtu, addressWatch, installer: care?.installer };
+  const wanted =
+    source instanceof KubernetesSource
+      ? new WantedTraffic({
+          cluster: source.cluster,
+          node: config.node,
+          port: parseListen(config.listen)!.port,
+          changed,
+          tell: (reason, message) => source.tell(reason, message),
+          log,
+        })
+      : undefined;
+  const watchers = { speaker, prober, ways, pathMtu, addressWatch, wanted, installer: care?.installer };
   const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
@@ -68,7 +81,7 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
   const folder = new FolderWatch(config.paths.cniConf, changed);
-  const looking = [prober, ways, pathMtu, addressWatch];
+  const looking = [prober, ways, pathMtu, addressWatch, ...(wanted ? [wanted] : [])];
   const caring = [...(care?.tasks ?? []), folder];
   const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, ...looking, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];

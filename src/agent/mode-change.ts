@@ -23,6 +23,8 @@ export interface TrafficPlace {
   read(): ClusterView;
   /** Writes this traffic and takes it to the nodes. Throws ChangeError when that fails. */
   write(traffic: ClusterTraffic): Promise<void>;
+  /** What is to be said of it beside what is in force. */
+  remark(): string | undefined;
 }
 
 export interface ChangeParts {
@@ -169,10 +171,10 @@ function wayBack(failed: Step, target: Traffic): { steps: Step[]; old: Traffic }
 }
 
 /**
- * Takes the cluster to another traffic; answers whether it is there. When not, it has been taken back, or `say` has said what is
- * open. Throws ChangeError when nothing can be begun.
+ * Takes the cluster to another traffic; answers what it lacks, by node: nothing when it is there. When not, it has been taken back,
+ * or `say` has said what is open. Throws ChangeError when nothing can be begun.
  */
-export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<boolean> {
+export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<string[]> {
   const current = await currentTraffic(parts);
   checkKeys(target, parts.place);
   const steps = stepsTo(target, current);
@@ -185,17 +187,17 @@ export async function changeTraffic(target: Traffic, parts: ChangeParts): Promis
   // an unfinished change may have been switched before it was taken back to here
   const isResumed = current.alsoAccept !== undefined;
   const failed = await walk(steps, false, parts);
-  if (!failed) return true;
+  if (!failed) return [];
   for (const lack of failed.lacks) parts.say(`  ${lack}`);
   const back = wayBack(failed.step, target);
   if (!back) {
     parts.say(`every node carries ${formatTraffic(target)}; those named have not dropped the old way yet`);
-    return false;
+    return failed.lacks;
   }
   parts.say(`not confirmed: back to ${formatTraffic(back.old)}`);
   const first: Step[] = isResumed && failed.step.phase === 'accept' ? [failed.step] : [];
   const stuck = await walk([...first, ...back.steps], true, parts);
   for (const lack of stuck?.lacks ?? []) parts.say(`  ${lack}`);
   if (stuck) parts.say(`not every node has confirmed that; when it answers again: culvert mode set ${back.old.mode}`);
-  return false;
+  return failed.lacks;
 }

@@ -88,7 +88,8 @@ async function set(mode: string | undefined, given: Options): Promise<number> {
       betweenSites: asked.betweenSites ?? like.betweenSites,
       sameSubnet: asked.sameSubnet ?? like.sameSubnet,
     };
-    return (await changeTraffic(target, parts)) ? exitCode.fine : exitCode.problems;
+    const lacks = await changeTraffic(target, parts);
+    return lacks.length === 0 ? exitCode.fine : exitCode.problems;
   } catch (error) {
     if (!(error instanceof ChangeError)) throw error;
     process.stderr.write(`culvert mode: ${error.message}\n`);
@@ -103,7 +104,7 @@ function lineOf(answer: Answer, digest: string): string {
     formatTraffic(traffic),
     `MTU ${mtu}`,
     traffic.alsoAccept && `accepts ${formatTraffic(traffic.alsoAccept)} too`,
-    cluster !== digest && 'has another cluster file',
+    cluster !== digest && 'has not taken up what is said now',
     ...notAccepted,
     unanswered.length > 0 && `no answer from ${unanswered.slice(0, 3).join(', ')}`,
   ]
@@ -141,6 +142,8 @@ async function show(given: Options): Promise<number> {
     const { traffic } = view;
     say(`${place.title}: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
+    const wish = place.remark();
+    if (wish !== undefined) say(`  ${wish}`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
     const remark = mtuRemark(answers);
     if (remark) say(remark);
@@ -164,9 +167,10 @@ export const modeCommand: Command = {
   help: `usage: culvert mode show [--file FILE] [--port PORT] [--json]
        culvert mode set MODE [--between-sites MODE] [--same-subnet tunnel|direct] [OPTION ...]
 
-set changes the key traffic of the cluster file, or of the ConfigMap culvert-traffic where Nodes are the cluster, and so all nodes, in steps
-that every node's agent confirms: all accept both ways; then each route is replaced; then the old way goes. A step that is not confirmed in time is taken back. What was interrupted
-goes on with the same command, or back with the mode of before. MODE is one of ${trafficModes.join(', ')}.
+set changes the key traffic of the cluster file, in Kubernetes that of the ConfigMap culvert-traffic, and so all nodes, in steps that every
+node's agent confirms: all accept both ways; then each route is replaced; then the old way goes. A step that is not confirmed in time
+is taken back. What was interrupted goes on with the same command, or back with the mode of before. MODE is one of
+${trafficModes.join(', ')}.
 
   --config FILE   this node's configuration, which names the cluster and the agents' port (default ${defaultConfigFile})
   --file FILE     the cluster file itself; then --config is not read

@@ -7,6 +7,8 @@ import { withTrafficText } from '../cluster/edit.ts';
 import { FileSource } from '../cluster/file.ts';
 import { KubernetesCluster, type KubernetesPlace } from '../cluster/kubernetes/cluster.ts';
 import { annotations } from '../cluster/kubernetes/node.ts';
+import { type TrafficMap, wishData } from '../cluster/kubernetes/traffic-map.ts';
+import { dueOf, formatTraffic, isTakenBack, type Said } from '../plan/change.ts';
 import { replaceFile } from '../store/files.ts';
 import { ChangeError, otherHand, type TrafficPlace } from './mode-change.ts';
 
@@ -25,29 +27,50 @@ export function fileTraffic(file: string, publish: string | undefined): OpenPlac
       if (publish === undefined) return;
       await promisify(execFile)('sh', ['-c', publish], { env: { ...process.env, CULVERT_CLUSTER_FILE: file } });
     },
+    remark: () => undefined,
     async [Symbol.asyncDispose]() {},
   };
 }
 
-/** The ConfigMap of a cluster that is followed. */
+/** What is wanted of a cluster and is not so; nothing: all is as wanted. */
+export function wishOf(said: Said): string | undefined {
+  const { wanted, takenBack } = said;
+  if (!wanted) return undefined;
+  if (isTakenBack(said)) {
+    return `${formatTraffic(wanted)} is wanted, and was taken back: ${takenBack!.because}; write another mode there, or take takenBack out for another try`;
+  }
+  return dueOf(said) && `${formatTraffic(wanted)} is wanted; the agent of the first node brings that about`;
+}
+
+/** Writes these keys of the ConfigMap; throws ChangeError when that fails. */
+export async function writeMap({ traffic: map }: KubernetesCluster, data: Parameters<TrafficMap['write']>[0]) {
+  let isWritten: boolean;
+  try {
+    isWritten = await map.write(data);
+  } catch (error) {
+    throw new ChangeError(`cannot write the ${map.title}: ${(error as Error).message}`, { cause: error });
+  }
+  if (!isWritten) throw otherHand(map.title);
+}
+
+/**
+ * The ConfigMap of a cluster that is followed. Two must not drive at a time: while a change by hand is on its way nothing is wanted
+ * of the agents, and in the end what there is.
+ */
 export function mapTraffic(cluster: KubernetesCluster): TrafficPlace {
-  const { title } = cluster.traffic;
+  const { traffic: map } = cluster;
   return {
-    title,
+    title: map.title,
     keyHint: `their agents have yet to write the annotation ${annotations.publicKey}`,
     read() {
-      if (cluster.traffic.error) throw cluster.traffic.error;
+      if (map.error) throw map.error;
       return cluster.look()!.view;
     },
-    async write(traffic) {
-      let isWritten: boolean;
-      try {
-        isWritten = await cluster.traffic.write(traffic);
-      } catch (error) {
-        throw new ChangeError(`cannot write the ${title}: ${(error as Error).message}`, { cause: error });
-      }
-      if (!isWritten) throw otherHand(title);
+    write(traffic) {
+      const wish = wishData(traffic.alsoAccept ? undefined : traffic);
+      return writeMap(cluster, { traffic: JSON.stringify(traffic), ...wish, takenBack: null });
     },
+    remark: () => wishOf(map.said),
   };
 }
 

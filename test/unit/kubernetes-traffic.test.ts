@@ -15,7 +15,7 @@ import { kubernetesTraffic } from '../../src/agent/traffic-place.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { seenOf } from '../../src/cluster/kubernetes/cluster.ts';
 import { annotations, type NodeObject, readNode, withPublicKey } from '../../src/cluster/kubernetes/node.ts';
-import { type MapObject, readTraffic } from '../../src/cluster/kubernetes/traffic-map.ts';
+import { type MapObject, readMap } from '../../src/cluster/kubernetes/traffic-map.ts';
 import { NodeJudge } from '../../src/cluster/kubernetes/view.ts';
 import type { ClusterTraffic } from '../../src/plan/cluster.ts';
 import { keyOf } from '../support/cluster.ts';
@@ -24,19 +24,40 @@ const mapWith = (data?: Record<string, string>, resourceVersion = '7'): MapObjec
   metadata: { name: 'culvert-traffic', resourceVersion },
   ...(data && { data }),
 });
-const read = (data?: Record<string, string>) => readTraffic(mapWith(data), 'ConfigMap a/b data');
+const read = (data?: Record<string, string>) => readMap(mapWith(data), 'ConfigMap a/b data');
 
-describe('readTraffic()', () => {
+describe('readMap()', () => {
   it('takes traffic as a cluster file has it, in YAML or JSON; without it nobody has said', () => {
     const vxlan = { mode: 'vxlan', sameSubnet: 'tunnel' };
-    expect(read({ traffic: 'mode: vxlan\n' })).toEqual(vxlan);
-    expect(read({ traffic: '{"mode":"routed","alsoAccept":{"mode":"vxlan"}}' })).toEqual({
+    expect(read({ traffic: 'mode: vxlan\n' }).traffic).toEqual(vxlan);
+    expect(read({ traffic: '{"mode":"routed","alsoAccept":{"mode":"vxlan"}}' }).traffic).toEqual({
       mode: 'routed',
       sameSubnet: 'tunnel',
       alsoAccept: vxlan,
     });
-    expect(read()).toBeUndefined();
-    expect(read({ other: 'x' })).toBeUndefined();
+    for (const data of [undefined, { other: 'x' }]) {
+      expect(read(data)).toEqual({ traffic: undefined, wanted: undefined, takenBack: undefined });
+    }
+  });
+
+  it('takes what people want from keys of its own, and what agents have written of that', () => {
+    const wanted = { mode: 'routed', betweenSites: 'wireguard', sameSubnet: 'tunnel' };
+    const takenBack = JSON.stringify({ wanted, because: 'n2: down' });
+    expect(read({ mode: 'routed', betweenSites: 'wireguard', takenBack })).toEqual({
+      traffic: undefined,
+      wanted,
+      takenBack: { wanted, because: 'n2: down' },
+    });
+    for (const wrong of ['', '{', '{"wanted":{"mode":"x"}}'])
+      expect(read({ takenBack: wrong }).takenBack).toBeUndefined();
+  });
+
+  it.each([
+    [{ mode: 'ospf' }, 'ConfigMap a/b data.mode: got "ospf", want one of "vxlan"'],
+    [{ sameSubnet: 'direct' }, 'ConfigMap a/b data.mode: got nothing, want one of'],
+    [{ mode: 'vxlan', sameSubnet: 'x' }, 'ConfigMap a/b data.sameSubnet: got "x", want "tunnel" or "direct"'],
+  ])('%o is refused by key, value and what was expected', (data, message) => {
+    expect(() => read(data as Record<string, string>)).toThrow(message);
   });
 
   it.each([
@@ -108,6 +129,11 @@ describe('the digest of a cluster', () => {
 /** As much of an API server as writes a ConfigMap by compare-and-swap; test/kube has a real one. */
 class FakeServer {
   map: MapObject | undefined = mapWith(undefined, '7');
+
+  get data(): MapObject['data'] {
+    return this.map?.data;
+  }
+
   version = 7;
   isForbidden = false;
   readonly #server: Server = createServer((request, response) => void this.#answer(request, response));
@@ -149,7 +175,8 @@ class FakeServer {
       const body = (await json(request)) as MapObject;
       const has = request.method === 'POST' ? undefined : body.metadata.resourceVersion;
       if (has !== this.map?.metadata.resourceVersion) return say(409, { message: 'the object has been modified' });
-      this.map = mapWith({ ...this.map?.data, ...body.data }, String(++this.version));
+      const data = Object.entries({ ...this.map?.data, ...body.data }).filter(([, text]) => text !== null);
+      this.map = mapWith(Object.fromEntries(data), String(++this.version));
       return say(200, this.map);
     }
     if (isMap && this.isForbidden) return say(403, { message: 'configmaps "culvert-traffic" is forbidden' });
@@ -192,7 +219,18 @@ describe('the ConfigMap of a cluster', () => {
       .toEqual({ ...vxlan, alsoAccept: routed });
     await place.write(routed);
     expect(place.read().traffic).toEqual(routed);
-    expect(server.map?.data).toEqual({ other: 'stays', traffic: JSON.stringify(routed) });
+    expect(server.data).toEqual({ other: 'stays', traffic: JSON.stringify(routed), ...routed });
+  });
+
+  it('wants nothing of the agents while a change by hand is on its way, and then what there is', async () => {
+    server.map = mapWith({ mode: 'ipip', betweenSites: 'vxlan', traffic: 'mode: vxlan' });
+    await using place = await open();
+    expect(place.remark()).toBe('ipip (between sites vxlan) is wanted; the agent of the first node brings that about');
+    await place.write({ ...vxlan, alsoAccept: routed });
+    expect(Object.keys(server.data ?? {})).toEqual(['traffic']);
+    await place.write(routed);
+    expect(server.data).toEqual({ traffic: JSON.stringify(routed), ...routed });
+    expect(place.remark()).toBeUndefined();
   });
 
   it('is made when there is none', async () => {
@@ -200,7 +238,7 @@ describe('the ConfigMap of a cluster', () => {
     await using place = await open();
     expect(place.read().traffic).toBeUndefined();
     await place.write(vxlan);
-    expect(server.map).toMatchObject({ data: { traffic: JSON.stringify(vxlan) } });
+    expect(server.data).toMatchObject({ traffic: JSON.stringify(vxlan) });
   });
 
   it('that somebody else has written since is left alone', async () => {
@@ -209,7 +247,7 @@ describe('the ConfigMap of a cluster', () => {
     await expect(place.write(vxlan)).rejects.toThrow(
       'somebody else has changed the traffic of the ConfigMap culvert-system/culvert-traffic',
     );
-    expect(server.map?.data).toEqual({ traffic: 'mode: ipip' });
+    expect(server.data).toEqual({ traffic: 'mode: ipip' });
   });
 
   it('that becomes wrong says so to who reads, until it is right', async () => {

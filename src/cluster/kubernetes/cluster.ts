@@ -70,7 +70,7 @@ export class KubernetesCluster implements Follower<FoundNode> {
 
   /** Nothing before all has been seen once. */
   look(): Seen | undefined {
-    if (this.#nodes && this.traffic.isKnown) this.#seen ??= seenOf(this.#nodes, this.traffic.traffic, this.#judge);
+    if (this.#nodes && this.traffic.isKnown) this.#seen ??= seenOf(this.#nodes, this.traffic.said.traffic, this.#judge);
     return this.#seen;
   }
 

@@ -37,7 +37,7 @@ export class KubernetesSource implements ClusterSource {
   readonly notes: readonly string[] = [];
   readonly settled: Promise<void>;
   readonly #parts: KubernetesParts;
-  readonly #cluster: KubernetesCluster;
+  readonly cluster: KubernetesCluster;
   readonly #own: OwnNode;
   readonly #settle: () => void;
   #changed = (): void => {};
@@ -51,20 +51,20 @@ export class KubernetesSource implements ClusterSource {
     this.#parts = parts;
     this.settled = promise;
     this.#settle = resolve;
-    this.#cluster = new KubernetesCluster({
+    this.cluster = new KubernetesCluster({
       ...parts,
       changed: () => this.#news(),
       take: (node) => this.#taken(node),
     });
-    this.#own = new OwnNode(this.#cluster.api, parts.node, parts.publicKey, () => this.#changed());
+    this.#own = new OwnNode(this.cluster.api, parts.node, parts.publicKey, () => this.#changed());
     const before = this.#recall();
-    if ('view' in before) this.#cluster.traffic.recall(before.view.traffic);
+    if ('view' in before) this.cluster.traffic.recall(before.view.traffic);
   }
 
   get problems(): string[] {
     // what keeps `read` from answering says so itself
     const read = this.#read && 'view' in this.#read ? this.#read : undefined;
-    const { outage, traffic } = this.#cluster;
+    const { outage, traffic } = this.cluster;
     const old = read ? [outage, traffic.error?.message].filter((text) => text !== undefined) : [];
     return [
       ...old.map((text) => `${text}; ${this.whenWrong}`),
@@ -80,7 +80,7 @@ export class KubernetesSource implements ClusterSource {
   }
 
   #look(): Read {
-    const seen = this.#cluster.look();
+    const seen = this.cluster.look();
     if (!seen) return this.#recall();
     const why = this.#missing(seen);
     if (why) return { error: new ConfigError([why]) };
@@ -114,6 +114,11 @@ export class KubernetesSource implements ClusterSource {
   #warn(reason: string, message: string): void {
     if (this.#warned === message) return;
     this.#warned = message;
+    this.tell(reason, message);
+  }
+
+  /** A warning on this node's Node. */
+  tell(reason: string, message: string): void {
     this.#own.warn(reason, message).catch((error: Error) => {
       this.#parts.log('warn', 'cannot write an Event', { reason, error: error.message });
     });
@@ -125,7 +130,7 @@ export class KubernetesSource implements ClusterSource {
       return { view: new FileSource(this.#parts.file).read(), problems: [] };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      const { outage, traffic } = this.#cluster;
+      const { outage, traffic } = this.cluster;
       if (traffic.error) return { error: traffic.error };
       const got = `no nodes: ${outage ?? 'the API server has not answered yet'}`;
       const want = `its answer, for of an earlier time there is nothing in ${this.#parts.file}`;
@@ -136,7 +141,7 @@ export class KubernetesSource implements ClusterSource {
   watch(changed: () => void, signal: AbortSignal): void {
     this.#changed = changed;
     const hasty = setTimeout(this.#settle, patienceMs);
-    this.#cluster.follow(signal);
+    this.cluster.follow(signal);
     const saving = setInterval(() => this.#save(), saveMs);
     signal.addEventListener('abort', () => {
       clearTimeout(hasty);
@@ -160,7 +165,7 @@ export class KubernetesSource implements ClusterSource {
 
   #news(): void {
     this.#read = undefined;
-    if (this.#cluster.look() || this.#cluster.outage !== undefined) this.#settle();
+    if (this.cluster.look() || this.cluster.outage !== undefined) this.#settle();
     this.#changed();
   }
 

@@ -1,10 +1,11 @@
 /**
- * The ConfigMap that says how pods' packets travel in the whole cluster: its `traffic` is that of a cluster file. Without it every
+ * The ConfigMap that says how pods' packets travel in the whole cluster. People write `mode`, `betweenSites` and `sameSubnet`: what they
+ * want. `traffic` is what is in force, as in a cluster file, and is written step by step by who brings that about; without it every
  * agent's own configuration says. It is written by compare-and-swap: who has not seen the last version writes nothing.
  */
 
 import { ConfigError } from '../../errors.ts';
-import type { ClusterTraffic } from '../../plan/cluster.ts';
+import type { ClusterTraffic, Traffic } from '../../plan/cluster.ts';
 import { parseYaml } from '../document.ts';
 import { decodeTraffic } from '../view.ts';
 import { type Api, ApiError } from './api.ts';
@@ -18,11 +19,47 @@ export interface MapObject extends KubeObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
-/** Of a ConfigMap's data; `path` begins the paths of ConfigError, which it throws. */
-export function readTraffic({ data }: MapObject, path: string): ClusterTraffic | undefined {
-  const text = data?.['traffic'];
-  return text === undefined ? undefined : decodeTraffic(parseYaml(text, `${path}.traffic`), `${path}.traffic`);
+/** What it says. */
+export interface SaidByMap {
+  readonly traffic: ClusterTraffic | undefined;
+  readonly wanted: Traffic | undefined;
+  readonly takenBack: { readonly wanted: Traffic; readonly because: string } | undefined;
 }
+
+const wishKeys = ['mode', 'betweenSites', 'sameSubnet'] as const;
+
+/** The keys of the ConfigMap by which this is wanted; nothing is wanted any more by none. */
+export const wishData = (wanted: Traffic | undefined): Record<string, string | null> =>
+  Object.fromEntries(wishKeys.map((key) => [key, wanted?.[key] ?? null]));
+
+function readWish(data: Readonly<Record<string, string>>, path: string): Traffic | undefined {
+  const said = wishKeys.filter((key) => data[key] !== undefined);
+  if (said.length === 0) return undefined;
+  return decodeTraffic(Object.fromEntries(said.map((key) => [key, data[key]])), path);
+}
+
+/** Agents write it; whoever else did is not believed. */
+function readTakenBack(text: string | undefined): SaidByMap['takenBack'] {
+  try {
+    const { wanted, because } = JSON.parse(text ?? '') as { wanted?: unknown; because?: unknown };
+    return { wanted: decodeTraffic(wanted, 'wanted'), because: String(because) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of a ConfigMap's data; `path` begins the paths of ConfigError, which it throws. */
+export function readMap({ data = {} }: MapObject, path: string): SaidByMap {
+  const text = data['traffic'];
+  const at = `${path}.traffic`;
+  return {
+    traffic: text === undefined ? undefined : decodeTraffic(parseYaml(text, at), at),
+    wanted: readWish(data, path),
+    takenBack: readTakenBack(data['takenBack']),
+  };
+}
+
+const nothing: SaidByMap = { traffic: undefined, wanted: undefined, takenBack: undefined };
 
 /** Versions are numbers that grow (etcd's): the answer to a write may be there before the events of earlier ones. */
 const versionOf = (object: MapObject | undefined): number => Number(object?.metadata.resourceVersion ?? 0);
@@ -38,7 +75,7 @@ export class TrafficMap implements Follower<MapObject> {
   /** As last seen. */
   #object: MapObject | undefined;
   /** What was last right of it; nothing before the first answer. */
-  #right: { traffic: ClusterTraffic | undefined } | undefined;
+  #right: SaidByMap | undefined;
   /** What is wrong with it now. */
   error: ConfigError | undefined;
 
@@ -55,14 +92,14 @@ export class TrafficMap implements Follower<MapObject> {
     return this.#right !== undefined;
   }
 
-  /** What it last rightly said; nothing: nobody has said. */
-  get traffic(): ClusterTraffic | undefined {
-    return this.#right?.traffic;
+  /** What it last rightly said. */
+  get said(): SaidByMap {
+    return this.#right ?? nothing;
   }
 
   /** What it said at an earlier time, until the API server says. */
   recall(traffic: ClusterTraffic | undefined): void {
-    this.#right ??= { traffic };
+    this.#right ??= { ...nothing, traffic };
   }
 
   follow(signal: AbortSignal): void {
@@ -75,7 +112,7 @@ export class TrafficMap implements Follower<MapObject> {
     this.#object = object;
     this.error = undefined;
     try {
-      this.#right = { traffic: object && readTraffic(object, `${this.title} data`) };
+      this.#right = object ? readMap(object, `${this.title} data`) : nothing;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       this.error = error;
@@ -105,17 +142,18 @@ export class TrafficMap implements Follower<MapObject> {
     if (this.outage.begun(error)) this.#changed();
   }
 
-  /** Writes it, if it still is as last seen; answers whether it was. */
-  async write(traffic: ClusterTraffic): Promise<boolean> {
-    const data = { traffic: JSON.stringify(traffic) };
+  /** Writes keys (null: takes them out), if it still is as last seen; answers whether it was. */
+  async write(changes: Readonly<Record<string, string | null>>): Promise<boolean> {
     const seen = this.#object;
-    const metadata = { name: trafficMapName, ...(seen && { resourceVersion: seen.metadata.resourceVersion }) };
-    const path = seen ? `${this.#folder}/${trafficMapName}` : this.#folder;
+    const name = trafficMapName;
+    const { resourceVersion } = seen?.metadata ?? {};
+    const data = seen ? changes : Object.fromEntries(Object.entries(changes).filter(([, text]) => text !== null));
+    const body = { metadata: { name, resourceVersion }, data };
     try {
-      this.put(
-        trafficMapName,
-        await this.#api.object(path, { method: seen ? 'PATCH' : 'POST', body: { metadata, data } }),
-      );
+      const written = seen
+        ? this.#api.object<MapObject>(`${this.#folder}/${name}`, { method: 'PATCH', body })
+        : this.#api.object<MapObject>(this.#folder, { method: 'POST', body });
+      this.put(name, await written);
       return true;
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return false;
