@@ -23,6 +23,7 @@ import { fileTraffic, kubernetesTraffic, type OpenPlace } from './traffic-place.
 const options = {
   config: { type: 'string', default: defaultConfigFile },
   file: { type: 'string' },
+  kubeconfig: { type: 'string' },
   port: { type: 'string' },
   'between-sites': { type: 'string' },
   'same-subnet': { type: 'string' },
@@ -46,17 +47,20 @@ function numberOf(option: string, value: string, max: number): number {
 }
 
 /** Where this cluster's traffic is said and the agents' port, given or as this node's agent has them. */
-async function open({ config, file, port, publish }: Options): Promise<{ place: OpenPlace; port: number }> {
+async function open({ config, file, kubeconfig, port, publish }: Options): Promise<{ place: OpenPlace; port: number }> {
   const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
+  if (file !== undefined && kubeconfig !== undefined) throw new UsageError('--file and --kubeconfig: want one of them');
   if (file !== undefined) return { place: fileTraffic(file, publish), port: given ?? 9467 };
-  const own = readConfig(config);
-  const isFile = own.cluster.source === 'file';
+  const own = kubeconfig === undefined ? readConfig(config) : undefined;
+  const isFile = own?.cluster.source === 'file';
   if (!isFile && publish !== undefined) {
-    throw new UsageError(`--publish: got "${publish}", want none: ${config} has cluster.source ${own.cluster.source}`);
+    throw new UsageError(`--publish: got "${publish}", want none where the cluster is Nodes`);
   }
   return {
-    place: isFile ? fileTraffic(own.cluster.file, publish) : await kubernetesTraffic(placeOf(own)),
-    port: given ?? parseListen(own.listen)!.port,
+    place: isFile
+      ? fileTraffic(own.cluster.file, publish)
+      : await kubernetesTraffic(placeOf(own?.cluster ?? { kubeconfig })),
+    port: given ?? (own ? parseListen(own.listen)!.port : 9467),
   };
 }
 
@@ -164,7 +168,7 @@ async function run(args: string[]): Promise<number> {
 export const modeCommand: Command = {
   name: 'mode',
   summary: 'show the mode of a cluster, or change it while packets flow',
-  help: `usage: culvert mode show [--file FILE] [--port PORT] [--json]
+  help: `usage: culvert mode show [--file FILE | --kubeconfig FILE] [--port PORT] [--json]
        culvert mode set MODE [--between-sites MODE] [--same-subnet tunnel|direct] [OPTION ...]
 
 set changes the key traffic of the cluster file, in Kubernetes that of the ConfigMap culvert-traffic, and so all nodes, in steps that every
@@ -174,6 +178,8 @@ ${trafficModes.join(', ')}.
 
   --config FILE   this node's configuration, which names the cluster and the agents' port (default ${defaultConfigFile})
   --file FILE     the cluster file itself; then --config is not read
+  --kubeconfig FILE
+                  how to reach the API server where the cluster is its Nodes; then --config is not read
   --port PORT     where agents answer, on the nodes' addresses (default: as listen of --config, or 9467)
   --publish CMD   shell command that takes the file to the nodes ($CULVERT_CLUSTER_FILE), after every step; none: it is shared
   --timeout S     seconds for every node to confirm a step (default 30)

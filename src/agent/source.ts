@@ -18,7 +18,10 @@ export const clusterFile = ({ cluster, paths }: AgentConfig): string =>
   cluster.source === 'file' ? cluster.file : seenClusterFile(paths.state);
 
 /** Where a cluster is that the API server has. */
-export const placeOf = ({ cluster: { kubeconfig, namespace } }: AgentConfig): KubernetesPlace => ({
+export const placeOf = ({
+  kubeconfig,
+  namespace,
+}: Partial<Pick<AgentConfig['cluster'], 'kubeconfig' | 'namespace'>>): KubernetesPlace => ({
   kubeconfig,
   namespace: namespace ?? (process.env['POD_NAMESPACE'] || 'culvert-system'),
 });
@@ -27,7 +30,7 @@ export function createSource(config: AgentConfig, log: Log): ClusterSource {
   const file = clusterFile(config);
   if (config.cluster.source === 'file') return new FileSource(file);
   return new KubernetesSource({
-    ...placeOf(config),
+    ...placeOf(config.cluster),
     node: config.node,
     // whatever the mode: all have to have it before the mode can become wireguard
     publicKey: ensurePublicKey(privateKeyFile(config)),

@@ -59,7 +59,8 @@ export class WantedTraffic implements Task {
   async run(signal: AbortSignal): Promise<void> {
     for (; !signal.aborted; await pause(this.#obstacle === undefined ? everyMs : againMs, signal)) {
       const { cluster, node } = this.#parts;
-      const target = dueOf(cluster.traffic.said);
+      // a wrong ConfigMap is not what anybody wants
+      const target = cluster.traffic.error ? undefined : dueOf(cluster.traffic.said);
       const view = cluster.look()?.view;
       const isOurs = target && view?.nodes[0]?.name === node;
       const was = this.#obstacle;

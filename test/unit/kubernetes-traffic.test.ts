@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { decodeConfig } from '../../src/agent/config.ts';
 import { placeOf } from '../../src/agent/source.ts';
 import { kubernetesTraffic } from '../../src/agent/traffic-place.ts';
 import { FileSource } from '../../src/cluster/file.ts';
@@ -199,7 +198,7 @@ describe('the ConfigMap of a cluster', () => {
     dir = mkdtempSync(join(tmpdir(), 'culvert-'));
     server = new FakeServer();
     const kubeconfig = await server.start(dir);
-    open = () => kubernetesTraffic(placeOf(decodeConfig({ cluster: { source: 'kubernetes', kubeconfig } })));
+    open = () => kubernetesTraffic(placeOf({ kubeconfig }));
   });
   afterEach(async () => {
     await server.stop();
