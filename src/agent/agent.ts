@@ -1,6 +1,7 @@
 /** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
 
 import { parseArgs } from 'node:util';
+import type { ClusterSource } from '../cluster/file.ts';
 import { KubernetesSource } from '../cluster/kubernetes/source.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
@@ -42,6 +43,13 @@ function careOf(
   return { installer, tasks: [installer, new FolderWatch(paths.cniBin, installer.folderChanged)] };
 }
 
+/** The task that brings about what people want of the whole cluster, where they can say so. */
+function wantedOf(source: ClusterSource, { node, listen }: AgentConfig, log: Log, changed: () => void) {
+  if (!(source instanceof KubernetesSource)) return undefined;
+  const tell = (reason: string, message: string): void => source.tell(reason, message);
+  return new WantedTraffic({ cluster: source.cluster, node, port: parseListen(listen)!.port, changed, tell, log });
+}
+
 /** The tasks of an agent with this configuration; `plugins` are the names that it may install. */
 export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
   const exec = createExec((command) => log('debug', 'run', { command }));
@@ -56,17 +64,7 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
-  const wanted =
-    source instanceof KubernetesSource
-      ? new WantedTraffic({
-          cluster: source.cluster,
-          node: config.node,
-          port: parseListen(config.listen)!.port,
-          changed,
-          tell: (reason, message) => source.tell(reason, message),
-          log,
-        })
-      : undefined;
+  const wanted = wantedOf(source, config, log, changed);
   const watchers = { speaker, prober, ways, pathMtu, addressWatch, wanted, installer: care?.installer };
   const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {

@@ -75,8 +75,11 @@ export interface Said {
   readonly takenBack?: { readonly wanted: Traffic; readonly because: string } | undefined;
 }
 
-export const isTakenBack = ({ wanted, takenBack }: Said): boolean =>
-  wanted !== undefined && takenBack !== undefined && sameTraffic(wanted, takenBack.wanted);
+export const isTakenBack = ({ traffic, wanted, takenBack }: Said): boolean =>
+  wanted !== undefined &&
+  takenBack !== undefined &&
+  sameTraffic(wanted, takenBack.wanted) &&
+  !(traffic && sameTraffic(wanted, traffic));
 
 /** Where such a cluster has to go; undefined: it can stay where it is. */
 export function dueOf(said: Said): Traffic | undefined {

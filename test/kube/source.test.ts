@@ -238,7 +238,7 @@ describe('an agent with cluster.source kubernetes', () => {
     expect(isRouted()).toBe(true);
     await answering();
     lab.kubectl('delete configmap culvert-traffic');
-    await until(routes, () => routes().includes('10.244.2.0/24 dev culvert-vxlan'), 60_000);
+    await until(routes, () => /^10\.244\.2\.0\/24 .*dev culvert-vxlan/m.test(routes()), 60_000);
     await until(problems, () => problems() === '', 60_000);
   });
 
