@@ -38,7 +38,9 @@ export class HttpServer implements Task {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const server = createServer((request, response) => void this.#answer(request.url ?? '/', response));
     server.on('error', (error) => reject(new Error(`listen: cannot serve on ${this.#parts.listen}: ${error.message}`)));
-    server.listen(parseListen(this.#parts.listen), () => {
+    const { host, port } = parseListen(this.#parts.listen)!;
+    // without a host Node takes [::], and 0.0.0.0 where the kernel has no IPv6
+    server.listen(host === '::' ? { port } : { host, port }, () => {
       this.#listening = true;
     });
     signal.addEventListener('abort', () => {

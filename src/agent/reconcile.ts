@@ -32,6 +32,7 @@ import type { Status } from './status.ts';
 import { journalFile, SysctlJournal } from './sysctl-journal.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
+import type { WantedTraffic } from './wanted.ts';
 import type { Ways } from './ways.ts';
 
 export interface ReconcilerParts {
@@ -46,6 +47,8 @@ export interface ReconcilerParts {
   /** Where the agent takes care of the plugins' executables. */
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly addressWatch: AddressWatch;
+  /** Where people write what they want of a whole cluster. */
+  readonly wanted: Pick<WantedTraffic, 'problems'> | undefined;
   readonly status: Status;
   readonly log: Log;
 }
@@ -228,6 +231,7 @@ export class Reconciler implements Task {
     const problems = [
       ...(this.#sourceProblem ? [this.#sourceProblem] : []),
       ...source.problems,
+      ...(this.#parts.wanted?.problems ?? []),
       ...now,
       ...this.#planProblems,
       ...this.#parts.speaker.problems,

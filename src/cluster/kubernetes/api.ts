@@ -123,8 +123,8 @@ export class Api {
     throw new ApiError(statusCode, `HTTP ${statusCode}: ${messageOf(await text(answer))}`);
   }
 
-  /** For what is written: the answer does not matter. */
-  async write(path: string, call: Call): Promise<void> {
-    await text(await this.call(path, call));
+  /** The object in the answer; of a write that is what there is now. */
+  async object<T>(path: string, call?: Call): Promise<T> {
+    return JSON.parse(await text(await this.call(path, call))) as T;
   }
 }
