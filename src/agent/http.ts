@@ -38,7 +38,9 @@ export class HttpServer implements Task {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const server = createServer((request, response) => void this.#answer(request.url ?? '/', response));
     server.on('error', (error) => reject(new Error(`listen: cannot serve on ${this.#parts.listen}: ${error.message}`)));
-    server.listen(parseListen(this.#parts.listen), () => {
+    const { host, port } = parseListen(this.#parts.listen)!;
+    // without a host it is "::", and "0.0.0.0" where the kernel has no IPv6
+    server.listen({ port, ...(host !== '::' && { host }) }, () => {
       this.#listening = true;
     });
     signal.addEventListener('abort', () => {
@@ -59,10 +61,10 @@ export class HttpServer implements Task {
         return send(response, body.ready ? 200 : 503, 'application/json', `${JSON.stringify(body)}\n`);
       }
       case '/status': {
-        const { applied, problems } = status;
+        const { applied, problems, sourceOk, pools } = status;
         if (!applied) return send(response, 503, 'application/json', `${JSON.stringify({ problems })}\n`);
         const unanswered = [...applied.unanswered, ...prober.unanswered, ...ways.unanswered(applied.traffic)];
-        const body: NodeStatus = { ...applied, unanswered, ways: ways.status, problems };
+        const body: NodeStatus = { ...applied, sourceOk, pools, unanswered, ways: ways.status, problems };
         return send(response, 200, 'application/json', `${JSON.stringify(body)}\n`);
       }
       case '/metrics':

@@ -95,9 +95,10 @@ describe('the manifests', () => {
     expect(notes).toEqual([]);
     expect(config).toMatchObject({ cluster: { source: 'kubernetes' }, install: true });
     const { livenessProbe, readinessProbe } = podSpec().containers[0]!;
-    const at = parseListen(config.listen)!;
-    expect(livenessProbe.httpGet).toEqual({ ...at, path: '/healthz' });
-    expect(readinessProbe.httpGet).toEqual({ ...at, path: '/readyz' });
+    const { host, port } = parseListen(config.listen)!;
+    expect(host).toBe('::');
+    expect(livenessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/healthz' });
+    expect(readinessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/readyz' });
   });
 
   it('are all that the kustomization lists', () => {

@@ -34,7 +34,7 @@ export class OwnNode {
     const was = this.problem;
     try {
       const body = { metadata: { annotations: { [annotations.publicKey]: this.#publicKey } } };
-      await this.#api.write(`/api/v1/nodes/${this.#name}`, { method: 'PATCH', body });
+      await this.#api.object(`/api/v1/nodes/${this.#name}`, { method: 'PATCH', body });
       this.#known = this.#publicKey;
       this.problem = undefined;
     } catch (error) {
@@ -52,7 +52,7 @@ export class OwnNode {
     const path = '/api/v1/namespaces/default/events';
     const body = { message, lastTimestamp: now };
     try {
-      await this.#api.write(path, {
+      await this.#api.object(path, {
         method: 'POST',
         body: {
           ...body,
@@ -68,7 +68,7 @@ export class OwnNode {
       });
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 409) throw error;
-      await this.#api.write(`${path}/${name}`, { method: 'PATCH', body });
+      await this.#api.object(`${path}/${name}`, { method: 'PATCH', body });
     }
   }
 }

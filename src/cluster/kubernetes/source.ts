@@ -6,8 +6,9 @@
 import { ConfigError, type Problem } from '../../errors.ts';
 import type { ClusterView } from '../../plan/cluster.ts';
 import { type ClusterSource, digestOf, FileSource } from '../file.ts';
-import { Api, ApiError } from './api.ts';
+import { Api, ApiError, said } from './api.ts';
 import { type Follower, followNodes } from './follow.ts';
+import { agentLogin } from './login.ts';
 import type { FoundNode } from './node.ts';
 import { OwnNode } from './own-node.ts';
 import { type Judged, NodeJudge } from './view.ts';
@@ -31,10 +32,6 @@ const saveMs = 1000;
 const wantPodCidr =
   'one: start kube-controller-manager with --allocate-node-cidrs=true --cluster-cidr=CIDR (kubeadm: --pod-network-cidr=CIDR), or set spec.podCIDRs of the Node';
 const wantNode = 'a Node of this name: set `node` to the name that kubelet registers';
-
-/** A refused connection to a name with several addresses is an error without a message of its own. */
-const said = (error: Error): string =>
-  error.message || (error as AggregateError).errors?.map((e: Error) => e.message).join(', ') || error.name;
 
 export class KubernetesSource implements ClusterSource, Follower {
   readonly whenWrong = 'what was last right of this cluster stays in force';
@@ -60,7 +57,7 @@ export class KubernetesSource implements ClusterSource, Follower {
     this.#parts = parts;
     this.settled = promise;
     this.#settle = resolve;
-    this.#api = new Api(parts.kubeconfig);
+    this.#api = new Api(agentLogin(parts.kubeconfig), 'culvert-agent');
     this.#own = new OwnNode(this.#api, parts.node, parts.publicKey, () => this.#changed());
   }
 
