@@ -7,6 +7,7 @@ import { ConfigError, type Problem } from '../../errors.ts';
 import type { ClusterView } from '../../plan/cluster.ts';
 import { type ClusterSource, digestOf, FileSource } from '../file.ts';
 import { Api, ApiError, said } from './api.ts';
+import { Events } from './events.ts';
 import { type Follower, followNodes } from './follow.ts';
 import { agentLogin } from './login.ts';
 import type { FoundNode } from './node.ts';
@@ -41,6 +42,7 @@ export class KubernetesSource implements ClusterSource, Follower {
   readonly #parts: KubernetesParts;
   readonly #api: Api;
   readonly #own: OwnNode;
+  readonly #events: Events;
   readonly #judge = new NodeJudge();
   readonly #settle: () => void;
   #changed = (): void => {};
@@ -50,7 +52,8 @@ export class KubernetesSource implements ClusterSource, Follower {
   #read: { view: ClusterView; problems: string[] } | { error: ConfigError } | undefined;
   #failure: { since: string; text: string } | undefined;
   #unsaved: object | undefined;
-  #warned = '';
+  /** What keeps this node from being connected, and the Event's reason. */
+  #lack: [string, string] | undefined;
 
   constructor(parts: KubernetesParts) {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -59,6 +62,8 @@ export class KubernetesSource implements ClusterSource, Follower {
     this.#settle = resolve;
     this.#api = new Api(agentLogin(parts.kubeconfig), 'culvert-agent');
     this.#own = new OwnNode(this.#api, parts.node, parts.publicKey, () => this.#changed());
+    const { node, log } = parts;
+    this.#events = new Events({ api: this.#api, node, log, nodes: () => this.#nodes?.size ?? 1 });
   }
 
   get problems(): string[] {
@@ -92,26 +97,26 @@ export class KubernetesSource implements ClusterSource, Follower {
     const { node } = this.#parts;
     const path = `Node "${node}"`;
     const own = found.get(node);
+    this.#lack = undefined;
     if (!own) return { path, got: `${found.size} others`, want: wantNode };
     if (own.entry.podCIDRs.length === 0) {
-      this.#warn('NoPodCIDR', `the Node has no podCIDR, so its pods get no addresses; want ${wantPodCidr}`);
+      this.#lack = ['NoPodCIDR', `the Node has no podCIDR, so its pods get no addresses; want ${wantPodCidr}`];
       return { path, got: 'no podCIDR', want: wantPodCidr };
     }
     const why = leftOut.get(node);
-    if (why === undefined) {
-      this.#warned = '';
-      return undefined;
-    }
-    this.#warn('WrongNode', `pods of this Node are not connected: ${why}`);
+    if (why === undefined) return undefined;
+    this.#lack = ['WrongNode', `pods of this Node are not connected: ${why}`];
     return { path, got: why, want: 'a Node that all others can take in' };
   }
 
-  #warn(reason: string, message: string): void {
-    if (this.#warned === message) return;
-    this.#warned = message;
-    this.#own.warn(reason, message).catch((error: Error) => {
-      this.#parts.log('warn', 'cannot write an Event', { reason, error: error.message });
-    });
+  /** Takes Events of the agent; what keeps the Node out is the better word for an agent that is not ready. */
+  tell(findings: ReadonlyMap<string, string>): void {
+    const standing = new Map(findings);
+    if (this.#lack) {
+      standing.delete('NotReady');
+      standing.set(...this.#lack);
+    }
+    this.#events.stand(standing);
   }
 
   /** The nodes of an earlier time. */
@@ -130,6 +135,7 @@ export class KubernetesSource implements ClusterSource, Follower {
     this.#changed = changed;
     const hasty = setTimeout(this.#settle, patienceMs);
     void followNodes(this.#api, this, signal);
+    void this.#events.run(signal);
     const saving = setInterval(() => this.#save(), saveMs);
     signal.addEventListener('abort', () => {
       clearTimeout(hasty);
