@@ -52,6 +52,12 @@ export class Status {
   readonly #nodes = this.#gauge('culvert_nodes', 'Nodes in the cluster view, this one included');
   readonly #routes = this.#gauge('culvert_routes', 'Routes to podCIDRs of other nodes that are planned');
   readonly #mtu = this.#gauge('culvert_mtu_bytes', 'MTU of pods on this node');
+  readonly #mode = new Gauge({
+    name: 'culvert_mode',
+    help: "1 for the mode that carries pods' packets (state carries), and for one that is accepted too (state accepts)",
+    labelNames: ['mode', 'state'],
+    registers: [this.registry],
+  });
   readonly #narrow = this.#gauge(
     'culvert_narrow_routes',
     'Routes with an MTU of their own, since less gets through than this host lets through',
@@ -142,6 +148,10 @@ export class Status {
   succeeded(applied: Applied): void {
     this.ready = true;
     this.applied = applied;
+    const { mode, alsoAccept } = applied.traffic;
+    this.#mode.reset();
+    this.#mode.set({ mode, state: 'carries' }, 1);
+    if (alsoAccept) this.#mode.set({ mode: alsoAccept.mode, state: 'accepts' }, 1);
     this.#success.setToCurrentTime();
   }
 

@@ -99,11 +99,22 @@ describe('the manifests', () => {
     expect(host).toBe('::');
     expect(livenessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/healthz' });
     expect(readinessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/readyz' });
+    expect(podSpec().containers[0]!.ports).toEqual([{ name: 'http', containerPort: port }]);
   });
 
-  it('are all that the kustomization lists', () => {
+  it('are all that the kustomization lists, but for what needs the Prometheus operator', () => {
     const folder = dirname(manifestFile);
     const { resources } = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8')) as { resources: string[] };
-    expect([...resources, 'kustomization.yaml'].sort()).toEqual(readdirSync(folder).sort());
+    expect([...resources, 'kustomization.yaml', 'podmonitor.yaml'].sort()).toEqual(readdirSync(folder).sort());
+  });
+
+  it('have a PodMonitor that finds the pods and their port', () => {
+    const monitor = parse(readFileSync(join(dirname(manifestFile), 'podmonitor.yaml'), 'utf8')) as {
+      metadata: { namespace: string };
+      spec: { selector: object; podMetricsEndpoints: { port: string }[] };
+    };
+    expect(monitor.metadata.namespace).toBe(namespace);
+    expect(monitor.spec.selector).toEqual((only('DaemonSet')['spec'] as { selector: object }).selector);
+    expect(monitor.spec.podMetricsEndpoints.map((e) => e.port)).toEqual([podSpec().containers[0]!.ports[0]!.name]);
   });
 });
