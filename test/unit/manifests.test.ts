@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { decodeConfig, parseListen } from '../../src/agent/config.ts';
+import { unknownFields } from '../support/api-schema.ts';
 import { manifestFile, manifests, only, podSpec } from '../support/manifests.ts';
 
 const namespace = 'culvert-system';
@@ -31,6 +32,27 @@ describe('the manifests', () => {
       'rbac.authorization.k8s.io/v1 RoleBinding default/culvert-events',
       'v1 ConfigMap culvert-system/culvert',
       'apps/v1 DaemonSet culvert-system/culvert',
+    ]);
+  });
+
+  it("have no field that the API of the client library's release does not know", () => {
+    for (const object of manifests()) {
+      expect(object.apiVersion).toMatch(/^(.*\/)?v1$/);
+      expect(unknownFields(object)).toEqual([]);
+    }
+  });
+
+  it('are found wrong by that check where they are', () => {
+    const spec = podSpec();
+    const container = { ...spec.containers[0]!, livenesProbe: {}, args: 'agent' };
+    const pod = { apiVersion: 'v1', kind: 'Pod', spec: { ...spec, hostNetwork: 'yes', containers: [container] } };
+    expect(unknownFields(pod)).toEqual([
+      'Pod.spec.hostNetwork: got "yes", want boolean',
+      'Pod.spec.containers[0].args: no list',
+      'Pod.spec.containers[0].livenesProbe: V1Container has no such field',
+    ]);
+    expect(unknownFields({ apiVersion: 'v1', kind: 'PodSecurityPolicy' })).toEqual([
+      'PodSecurityPolicy: the API has no V1PodSecurityPolicy',
     ]);
   });
 
