@@ -1,8 +1,8 @@
 /**
  * The only entry point. Which program this is says the name it was called by: a plugin's name (or `culvert` with CNI_COMMAND
- * set) is a plugin, `culvert` is the command line. The plugins live in the start-up snapshot; the command line with its
- * libraries is a second bundle inside the executable, read only when asked for, so that no pod pays for it; the Kubernetes
- * client a third, so that no other agent does.
+ * set) is a plugin, `culvert` is the command line, `kubectl-culvert` its command `kubectl`. The plugins live in the start-up
+ * snapshot; the command line with its libraries is a second bundle inside the executable, read only when asked for, so that no
+ * pod pays for it; the Kubernetes client a third, so that no other agent does.
  */
 
 import { readFileSync, writeSync } from 'node:fs';
@@ -59,7 +59,8 @@ async function main(): Promise<void> {
     process.exit(await runPlugin(plugin, createMachine(), createIo()));
   }
   const cli = await loadCli();
-  process.exitCode = await cli(process.argv.slice(2));
+  const args = process.argv.slice(2);
+  process.exitCode = await cli(called === 'kubectl-culvert' ? ['kubectl', ...args] : args);
 }
 
 /** Whatever escapes is a bug, and still the runtime must read an error object. */

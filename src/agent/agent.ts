@@ -46,8 +46,7 @@ function careOf(
 /** The task that brings about what people want of the whole cluster, where they can say so. */
 function wantedOf(source: ClusterSource, { node, listen }: AgentConfig, log: Log, changed: () => void) {
   if (!(source instanceof KubernetesSource)) return undefined;
-  const tell = (reason: string, message: string): void => source.tell(reason, message);
-  return new WantedTraffic({ cluster: source.cluster, node, port: parseListen(listen)!.port, changed, tell, log });
+  return new WantedTraffic({ cluster: source.cluster, node, port: parseListen(listen)!.port, changed, log });
 }
 
 /** The tasks of an agent with this configuration; `plugins` are the names that it may install. */

@@ -61,10 +61,10 @@ export class HttpServer implements Task {
         return send(response, body.ready ? 200 : 503, 'application/json', `${JSON.stringify(body)}\n`);
       }
       case '/status': {
-        const { applied, problems } = status;
+        const { applied, problems, sourceOk, pools } = status;
         if (!applied) return send(response, 503, 'application/json', `${JSON.stringify({ problems })}\n`);
         const unanswered = [...applied.unanswered, ...prober.unanswered, ...ways.unanswered(applied.traffic)];
-        const body: NodeStatus = { ...applied, unanswered, ways: ways.status, problems };
+        const body: NodeStatus = { ...applied, sourceOk, pools, unanswered, ways: ways.status, problems };
         return send(response, 200, 'application/json', `${JSON.stringify(body)}\n`);
       }
       case '/metrics':

@@ -9,7 +9,13 @@ import type { Exec } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { sameTraffic, spelled } from '../plan/change.ts';
-import { type ClusterNode, type ClusterTraffic, type ClusterView, PlanError } from '../plan/cluster.ts';
+import {
+  type ClusterNode,
+  type ClusterTraffic,
+  type ClusterView,
+  PlanError,
+  type PlanProblem,
+} from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
 import type { SysctlState } from '../plan/host.ts';
 import type { NodePlan } from '../plan/node.ts';
@@ -18,6 +24,7 @@ import type { AddressWatch } from './address-watch.ts';
 import { withAbleCandidates } from './candidates.ts';
 import { type AgentConfig, type NodeConfig, withTraffic } from './config.ts';
 import { converge, type Known } from './converge.ts';
+import { findingsOf, type Group } from './findings.ts';
 import { foreignForwardChains } from './firewall.ts';
 import type { Printed } from './host.ts';
 import type { Installer } from './install/installer.ts';
@@ -48,7 +55,7 @@ export interface ReconcilerParts {
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly addressWatch: AddressWatch;
   /** Where people write what they want of a whole cluster. */
-  readonly wanted: Pick<WantedTraffic, 'problems'> | undefined;
+  readonly wanted: Pick<WantedTraffic, 'problems' | 'takenBack'> | undefined;
   readonly status: Status;
   readonly log: Log;
 }
@@ -64,7 +71,7 @@ export class Reconciler implements Task {
   #view: ClusterView | undefined;
   #settled: { traffic: ClusterTraffic | undefined; settings: NodeConfig } | undefined;
   #sourceProblem: string | undefined;
-  #planProblems: string[] = [];
+  #planProblems: readonly PlanProblem[] = [];
   #firewall: string[] = [];
   /** What the host is like since the last pass that went through; unknown after one that did not. */
   #known: Known | undefined;
@@ -162,7 +169,7 @@ export class Reconciler implements Task {
     this.#devices = new Set(plan.devices);
     this.#own = plan.own;
     this.#sysctls = plan.state.sysctls;
-    this.#planProblems = plan.problems.map((p) => p.text);
+    this.#planProblems = plan.problems;
     if (known) this.hostChanged();
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
@@ -224,27 +231,44 @@ export class Reconciler implements Task {
     });
   }
 
+  /** All that is wrong, by what an operator has to know of it. */
+  #groups(now: readonly string[], ahead: readonly string[]): Group[] {
+    const { source, status } = this.#parts;
+    const textsOf = (problems: readonly PlanProblem[]) => problems.map((p) => p.text);
+    const own = this.#planProblems.filter((p) => p.node === undefined && !p.alsoAccept);
+    const others = this.#planProblems.filter((p) => !own.includes(p));
+    return [
+      [undefined, this.#sourceProblem ? [this.#sourceProblem] : []],
+      [undefined, source.problems],
+      [undefined, this.#parts.wanted?.problems ?? []],
+      [status.ready ? 'HostNotAsPlanned' : 'NotReady', now],
+      ['HostNotAsPlanned', textsOf(own)],
+      [undefined, textsOf(others)],
+      [undefined, this.#parts.speaker.problems],
+      [undefined, this.#parts.pathMtu.problems],
+      [undefined, this.#parts.ways.problems],
+      ['DuplicateAddress', this.#parts.addressWatch.problems],
+      ['ForwardDropped', this.#firewall],
+      ['NotInstalled', this.#parts.installer?.problems ?? []],
+      [undefined, this.#journal.problem ? [this.#journal.problem] : []],
+      ['ForeignConflist', ahead],
+    ];
+  }
+
   #report(now: readonly string[]): void {
-    const { config, source, status, log } = this.#parts;
+    const { config, source, status, ways, wanted, log } = this.#parts;
     const folder = config.paths.cniConf;
     const { before, after } = otherConflists(folder);
-    const problems = [
-      ...(this.#sourceProblem ? [this.#sourceProblem] : []),
-      ...source.problems,
-      ...(this.#parts.wanted?.problems ?? []),
-      ...now,
-      ...this.#planProblems,
-      ...this.#parts.speaker.problems,
-      ...this.#parts.pathMtu.problems,
-      ...this.#parts.ways.problems,
-      ...this.#parts.addressWatch.problems,
-      ...this.#firewall,
-      ...(this.#parts.installer?.problems ?? []),
-      ...(this.#journal.problem ? [this.#journal.problem] : []),
-      ...before
-        .slice(0, 1)
-        .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`),
+    const ahead = before
+      .slice(0, 1)
+      .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`);
+    const groups = this.#groups(now, ahead);
+    const problems = groups.flatMap(([, texts]) => texts);
+    const aside: Group[] = [
+      ['WayFallback', ways.fallback],
+      ['ModeTakenBack', wanted?.takenBack ?? []],
     ];
+    source.tell?.(findingsOf([...groups, ...aside]));
     status.setProblems(problems, this.#sourceProblem === undefined && source.problems.length === 0);
     this.#saidOthers.update(
       before.length === 0 && after[0] !== undefined ? [after[0]] : [],

@@ -21,8 +21,19 @@ export interface Applied {
   readonly unanswered: readonly string[];
 }
 
+/** Addresses of the node's podCIDRs of a family. */
+export interface PoolStatus {
+  readonly family: `ipv${Family}`;
+  readonly size: number;
+  readonly leased: number;
+}
+
 /** What /status answers. */
 export interface NodeStatus extends Applied {
+  /** Whether the cluster source was right at the last look. This and `pools` are new: during an upgrade some agents do not say them. */
+  readonly sourceOk?: boolean;
+  /** As they were at the last look, some seconds ago; none where leases are not swept. */
+  readonly pools?: readonly PoolStatus[];
   /** Mode auto: what leads to each node, and why. */
   readonly ways: readonly WayStatus[];
   readonly problems: readonly string[];
@@ -35,10 +46,18 @@ export class Status {
   applied: Applied | undefined;
   /** All that is wrong at present, in words. */
   problems: readonly string[] = ['no pass has been made yet'];
+  sourceOk = false;
+  pools: readonly PoolStatus[] = [];
 
   readonly #nodes = this.#gauge('culvert_nodes', 'Nodes in the cluster view, this one included');
   readonly #routes = this.#gauge('culvert_routes', 'Routes to podCIDRs of other nodes that are planned');
   readonly #mtu = this.#gauge('culvert_mtu_bytes', 'MTU of pods on this node');
+  readonly #mode = new Gauge({
+    name: 'culvert_mode',
+    help: "1 for the mode that carries pods' packets (state carries), and for one that is accepted too (state accepts)",
+    labelNames: ['mode', 'state'],
+    registers: [this.registry],
+  });
   readonly #narrow = this.#gauge(
     'culvert_narrow_routes',
     'Routes with an MTU of their own, since less gets through than this host lets through',
@@ -108,9 +127,10 @@ export class Status {
   }
 
   poolsFound(pools: readonly { family: Family; size: bigint; taken: bigint }[]): void {
-    for (const { family, size, taken } of pools) {
-      this.#poolSize.set({ family: `ipv${family}` }, Number(size));
-      this.#poolTaken.set({ family: `ipv${family}` }, Number(taken));
+    this.pools = pools.map((p) => ({ family: `ipv${p.family}`, size: Number(p.size), leased: Number(p.taken) }));
+    for (const { family, size, leased } of this.pools) {
+      this.#poolSize.set({ family }, size);
+      this.#poolTaken.set({ family }, leased);
     }
   }
 
@@ -128,11 +148,16 @@ export class Status {
   succeeded(applied: Applied): void {
     this.ready = true;
     this.applied = applied;
+    const { mode, alsoAccept } = applied.traffic;
+    this.#mode.reset();
+    this.#mode.set({ mode, state: 'carries' }, 1);
+    if (alsoAccept) this.#mode.set({ mode: alsoAccept.mode, state: 'accepts' }, 1);
     this.#success.setToCurrentTime();
   }
 
   setProblems(problems: readonly string[], sourceOk: boolean): void {
     this.problems = problems;
+    this.sourceOk = sourceOk;
     this.#problems.set(problems.length);
     this.#sourceOk.set(sourceOk ? 1 : 0);
   }

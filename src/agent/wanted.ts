@@ -22,8 +22,6 @@ export interface WantedParts {
   readonly port: number;
   /** What there is to say has changed. */
   readonly changed: () => void;
-  /** For people who look at the cluster. */
-  readonly tell: (reason: string, message: string) => void;
   readonly log: Log;
 }
 
@@ -56,6 +54,13 @@ export class WantedTraffic implements Task {
     return this.#obstacle === undefined ? [] : [this.#obstacle];
   }
 
+  /** What was taken back, for people who look at the cluster: its first node tells them. */
+  get takenBack(): string[] {
+    const { cluster, node } = this.#parts;
+    const isOurs = cluster.look()?.view.nodes[0]?.name === node;
+    return isOurs && isTakenBack(cluster.traffic.said) ? this.problems : [];
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     for (; !signal.aborted; await pause(this.#obstacle === undefined ? everyMs : againMs, signal)) {
       const { cluster, node } = this.#parts;
@@ -83,7 +88,7 @@ export class WantedTraffic implements Task {
       const say = (step: string): void => log('info', 'traffic', { step: step.trim() });
       const parts = { place: this.#place(signal), ask, say, timeoutMs, probe: true, settleMs: 1000 };
       const lacks = await changeTraffic(target, parts);
-      if (lacks.length > 0) await this.#giveUp(target, lacks);
+      if (lacks.length > 0) await this.#giveUp(lacks);
       return undefined;
     } catch (error) {
       if (error instanceof NoLonger) return undefined;
@@ -109,15 +114,14 @@ export class WantedTraffic implements Task {
     };
   }
 
-  async #giveUp(target: Traffic, lacks: readonly string[]): Promise<void> {
-    const { cluster, tell, changed } = this.#parts;
-    const { said, title } = cluster.traffic;
+  async #giveUp(lacks: readonly string[]): Promise<void> {
+    const { cluster, changed } = this.#parts;
+    const { said } = cluster.traffic;
     // every node carries it, and some have not dropped the old way yet: that they do by themselves
     if (!dueOf(said)) return;
     const more = lacks.length > 1 ? `, and ${lacks.length - 1} more` : '';
     const because = `${lacks[0]!.replaceAll(/\s+/g, ' ')}${more}`;
     await writeMap(cluster, { takenBack: JSON.stringify({ wanted: said.wanted, because }) });
-    tell('ModeTakenBack', `${title}: ${formatTraffic(target)} was taken back: ${because}`);
     changed();
   }
 }

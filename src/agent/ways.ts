@@ -8,7 +8,16 @@ import type { Registry } from 'prom-client';
 import { isObject } from '../decode.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { NodeWays, WayProbe } from '../plan/auto.ts';
-import { type Choice, choose, hear, type Passing, passings, unheard, type WayRecord } from '../plan/choice.ts';
+import {
+  type Choice,
+  choose,
+  fallbackOf,
+  hear,
+  type Passing,
+  passings,
+  unheard,
+  type WayRecord,
+} from '../plan/choice.ts';
 import { type ClusterTraffic, type WayMode, wayModes } from '../plan/cluster.ts';
 import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { pool } from '../pool.ts';
@@ -118,6 +127,11 @@ export class Ways implements Task {
         const tried = candidates.map((c) => c.way).join(', ');
         return `no way to node "${node}" passes (${tried}): it is down, or see "culvert probe"`;
       });
+  }
+
+  /** That mode auto has to do without its first choice. */
+  get fallback(): string[] {
+    return fallbackOf(this.#probed.map((w) => ({ first: w.candidates[0]!.way, way: this.#choiceOf(w).way })));
   }
 
   /** While traffic changes to or from mode auto: nodes that have not answered over what is only accepted. */

@@ -11,6 +11,7 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { createMachine } from '../kernel/machine.ts';
 import { lab } from '../lab/command.ts';
 import { ipam } from './ipam.ts';
+import { kubectlCommand } from './kubectl/command.ts';
 import { pluginsCommand } from './plugins.ts';
 import { probeCommand } from './probe.ts';
 import { validate } from './validate.ts';
@@ -26,6 +27,7 @@ const commands: readonly Command[] = [
   keysCommand,
   installCommand(pluginNames),
   uninstallCommand(pluginNames),
+  kubectlCommand,
   ipam,
   lab,
   pluginsCommand,

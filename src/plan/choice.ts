@@ -78,3 +78,15 @@ export function choose(present: WayMode, heard: Heard): Choice {
   if (chosen.passing === 'small') before.push('nothing lets packets of full size through');
   return { way: chosen.way, why: before.length > 0 ? before.join(', ') : 'the first, and it passes' };
 }
+
+/**
+ * That the first choice does not lead to more than half of the nodes, and what does in its place, in words: this node's own trouble
+ * then, and not that of a single other.
+ */
+export function fallbackOf(choices: readonly { readonly first: WayMode; readonly way: WayMode }[]): string[] {
+  const fallen = choices.filter((c) => c.way !== c.first);
+  if (fallen.length * 2 <= choices.length) return [];
+  const groups = Map.groupBy(fallen, (c) => `${c.way} in place of ${c.first}`);
+  const said = [...groups].map(([what, of]) => `${what} to ${of.length}`).join(', ');
+  return [`mode auto falls back: ${said} of ${choices.length} nodes; "culvert probe" on the node says why`];
+}

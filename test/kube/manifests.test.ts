@@ -117,9 +117,33 @@ const isTunnelled = (): boolean[] =>
   nodes.map((node) => lab.on(node, 'ip route show proto 67').stdout.includes('dev culvert-vxlan'));
 const setMode = (mode: string): string => system('exec', 'daemonset/culvert', '--', 'culvert', 'mode', 'set', mode);
 
+/** What kubectl makes of our plugin. */
+const culvert = (...args: string[]): { status: number; lines: string[] } => {
+  const { status, stdout, stderr } = lab.try(['kubectl', 'culvert', ...args]);
+  return { status, lines: (stdout + stderr).trimEnd().split('\n') };
+};
+
 it('makes nodes ready and connects their pods', async () => {
   for (const object of objects()) lab.apply(object);
   await until('the nodes are ready', () => readyNodes() === nodes.length, 60_000);
+  await until('kubectl culvert finds all well', () => culvert().status === 0, 60_000);
+  expect(culvert().lines).toEqual([
+    expect.stringMatching(/^NODE +STATUS +AGENT +MODE +MTU +PODS +SOURCE +POD-CIDRS$/),
+    ...nodes.map((node) => expect.stringMatching(`^${node} +Ready +ready +vxlan +1450 +0/253 +ok +10[.]244[.]`)),
+    '',
+    '2 nodes: 2 ready, no problems; 0 of 506 pod addresses leased',
+  ]);
+  // nobody listens there
+  const unheard = culvert('problems', nodes[1]!, '--port', '1');
+  expect(unheard).toEqual({
+    status: 1,
+    lines: [
+      expect.stringMatching(`^${nodes[1]}: the agent does not answer through the API server: .*refused`),
+      '',
+      '1 node: 0 ready, 1 with problems',
+    ],
+  });
+
   for (const node of nodes) runPod(podOn(node), node);
   lab.kubectl('wait --for=condition=Ready pod --all --timeout=90s');
   system('rollout', 'status', 'daemonset/culvert', '--timeout=120s');
@@ -155,6 +179,14 @@ it('leaves nodes as they were', async () => {
   lab.kubectl('delete pod --all --wait=true');
   system('delete', 'daemonset', 'culvert', '--wait=true');
   await until('the agents are gone', () => !system('get', 'pods', '-o', 'name').includes('pod'), 60_000);
+  expect(culvert('problems')).toMatchObject({
+    status: 1,
+    lines: [
+      `${nodes.join(', ')}: no agent: no pod of the DaemonSet in namespace culvert-system is there`,
+      '',
+      '2 nodes: 0 ready, 2 with problems',
+    ],
+  });
   for (const node of nodes) {
     expect(lab.on(node, '/opt/cni/bin/culvert uninstall')).toMatchObject({ status: 0, stderr: '' });
     expect(lab.on(node, 'ls /opt/cni/bin /etc/cni/net.d').stdout).not.toMatch(/culvert/);

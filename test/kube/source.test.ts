@@ -1,6 +1,6 @@
 /** Agents whose cluster is Node objects, against a real API server and etcd; the Nodes are made by hand, so no kubelet is needed. */
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Agent, read, until } from '../support/agents.ts';
@@ -164,6 +164,26 @@ describe('an agent with cluster.source kubernetes', () => {
     lab.kubectl('patch node n1 -p {"spec":{"podCIDR":"10.244.1.0/24"}}');
     await agent.ready();
     expect(host.call({ plugin: 'culvert', command: 'STATUS', conf }).status).toBe(0);
+  });
+
+  it('tells of what is wrong with its node by one Event of a reason, which the next agent counts on', async () => {
+    makeNode('n1', own);
+    mkdirSync(join(host.dir, 'cni'), { recursive: true });
+    writeFileSync(join(host.dir, 'cni/05-other.conflist'), '{}');
+    host.exec('nft -f -', 'table ip other { chain forward { type filter hook forward priority 0; policy drop; }; }');
+    agent.start();
+    await agent.ready();
+    const told = () => lab.get<{ items: { reason: string; count: number }[] }>('events').items;
+    const counts = () =>
+      told()
+        .map((e) => `${e.reason} ${e.count}`)
+        .sort();
+    const isTold = (count: number) => counts().join() === `ForeignConflist ${count},ForwardDropped ${count}`;
+    await until('both Events', () => isTold(1), 60_000);
+    expect(lab.kubectl('describe node n1')).toMatch(/Warning +ForwardDropped .* culvert +chain ip other forward drops/);
+    await agent.stop();
+    agent.start();
+    await until('both are counted', () => isTold(2), 60_000);
   });
 
   it('leaves out a Node that is wrong or clashes, names it, and goes on following the others', async () => {

@@ -18,6 +18,7 @@ export interface Container {
   image: string;
   args: string[];
   env: { name: string; value?: string; valueFrom?: { fieldRef: { fieldPath: string } } }[];
+  ports: { name: string; containerPort: number }[];
   securityContext: {
     allowPrivilegeEscalation: boolean;
     readOnlyRootFilesystem: boolean;

@@ -5,7 +5,7 @@ import { ViewDecoder } from '../../src/cluster/view.ts';
 import { CommandError } from '../../src/errors.ts';
 import type { Exec } from '../../src/kernel/exec.ts';
 import { adviceOn } from '../../src/plan/advice.ts';
-import { choose, type Heard, hear, type Passing, unheard, type WayRecord } from '../../src/plan/choice.ts';
+import { choose, fallbackOf, type Heard, hear, type Passing, unheard, type WayRecord } from '../../src/plan/choice.ts';
 import type { ClusterNode, WayMode } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { emptyState } from '../../src/plan/host.ts';
@@ -16,6 +16,22 @@ import type { NodeSettings } from '../../src/plan/settings.ts';
 import { host, keyOf, type More, type Stack, settings, viewOf } from '../support/cluster.ts';
 
 const heard = (...list: [WayMode, Passing | undefined][]): Heard => list.map(([way, passing]) => ({ way, passing }));
+
+describe('fallbackOf()', () => {
+  const to = (first: WayMode, way: WayMode) => ({ first, way });
+
+  it('is silent while the first choice leads to half of the nodes', () => {
+    expect(fallbackOf([])).toEqual([]);
+    expect(fallbackOf([to('routed', 'routed'), to('routed', 'vxlan')])).toEqual([]);
+  });
+
+  it('says what leads in its place to how many', () => {
+    const three = [to('routed', 'vxlan'), to('wireguard', 'wireguard'), to('routed', 'vxlan')];
+    expect(fallbackOf(three)).toEqual([
+      'mode auto falls back: vxlan in place of routed to 2 of 3 nodes; "culvert probe" on the node says why',
+    ]);
+  });
+});
 
 describe('choose()', () => {
   it.each<[string, WayMode, Heard, WayMode, string]>([

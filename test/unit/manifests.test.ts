@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { decodeConfig, parseListen } from '../../src/agent/config.ts';
 import { trafficMapName } from '../../src/cluster/kubernetes/traffic-map.ts';
+import { unknownFields } from '../support/api-schema.ts';
 import { manifestFile, manifests, only, podSpec } from '../support/manifests.ts';
 
 const namespace = 'culvert-system';
@@ -35,6 +36,27 @@ describe('the manifests', () => {
       'v1 ConfigMap culvert-system/culvert-traffic',
       'v1 ConfigMap culvert-system/culvert',
       'apps/v1 DaemonSet culvert-system/culvert',
+    ]);
+  });
+
+  it("have no field that the API of the client library's release does not know", () => {
+    for (const object of manifests()) {
+      expect(object.apiVersion).toMatch(/^(.*\/)?v1$/);
+      expect(unknownFields(object)).toEqual([]);
+    }
+  });
+
+  it('are found wrong by that check where they are', () => {
+    const spec = podSpec();
+    const container = { ...spec.containers[0]!, livenesProbe: {}, args: 'agent' };
+    const pod = { apiVersion: 'v1', kind: 'Pod', spec: { ...spec, hostNetwork: 'yes', containers: [container] } };
+    expect(unknownFields(pod)).toEqual([
+      'Pod.spec.hostNetwork: got "yes", want boolean',
+      'Pod.spec.containers[0].args: no list',
+      'Pod.spec.containers[0].livenesProbe: V1Container has no such field',
+    ]);
+    expect(unknownFields({ apiVersion: 'v1', kind: 'PodSecurityPolicy' })).toEqual([
+      'PodSecurityPolicy: the API has no V1PodSecurityPolicy',
     ]);
   });
 
@@ -112,15 +134,25 @@ describe('the manifests', () => {
     expect(config).toMatchObject({ cluster: { source: 'kubernetes' }, install: true });
     const { livenessProbe, readinessProbe } = podSpec().containers[0]!;
     const { host, port } = parseListen(config.listen)!;
-    // on all addresses: agents are asked by `culvert mode` on other nodes, and by kubelet on their own
     expect(host).toBe('::');
     expect(livenessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/healthz' });
     expect(readinessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/readyz' });
+    expect(podSpec().containers[0]!.ports).toEqual([{ name: 'http', containerPort: port }]);
   });
 
-  it('are all that the kustomization lists', () => {
+  it('are all that the kustomization lists, but for what needs the Prometheus operator', () => {
     const folder = dirname(manifestFile);
     const { resources } = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8')) as { resources: string[] };
-    expect([...resources, 'kustomization.yaml'].sort()).toEqual(readdirSync(folder).sort());
+    expect([...resources, 'kustomization.yaml', 'podmonitor.yaml'].sort()).toEqual(readdirSync(folder).sort());
+  });
+
+  it('have a PodMonitor that finds the pods and their port', () => {
+    const monitor = parse(readFileSync(join(dirname(manifestFile), 'podmonitor.yaml'), 'utf8')) as {
+      metadata: { namespace: string };
+      spec: { selector: object; podMetricsEndpoints: { port: string }[] };
+    };
+    expect(monitor.metadata.namespace).toBe(namespace);
+    expect(monitor.spec.selector).toEqual((only('DaemonSet')['spec'] as { selector: object }).selector);
+    expect(monitor.spec.podMetricsEndpoints.map((e) => e.port)).toEqual([podSpec().containers[0]!.ports[0]!.name]);
   });
 });

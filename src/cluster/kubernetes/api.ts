@@ -1,28 +1,30 @@
-/** Requests to a Kubernetes API server. Who we are is read anew for each: tokens, certificates and kubeconfigs are replaced while we run. */
+/** Requests to a Kubernetes API server. Who we are is asked anew for each. */
 
-import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
-import { type RequestOptions, request as requestHttps } from 'node:https';
-import { dirname, resolve } from 'node:path';
+import { request as requestHttps } from 'node:https';
 import { text } from 'node:stream/consumers';
-import type { KubeConfig } from '@kubernetes/client-node';
-import { isObject } from '../../decode.ts';
-import { ConfigError } from '../../errors.ts';
-import { parseYaml } from '../document.ts';
+import type { Login } from './login.ts';
 
 /** An answer that is no success. */
 export class ApiError extends Error {
   readonly status: number;
+  /** The whole of it. */
+  readonly body: string;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, body = '') {
     super(message);
     this.name = 'ApiError';
     this.status = status;
+    this.body = body;
   }
 }
 
 /** A resourceVersion that the server has forgotten. */
 export const isExpired = (error: unknown): boolean => error instanceof ApiError && error.status === 410;
+
+/** A refused connection to a name with several addresses is an error without a message of its own. */
+export const said = (error: Error): string =>
+  error.message || (error as AggregateError).errors?.map((e: Error) => e.message).join(', ') || error.name;
 
 export interface Call {
   readonly method?: 'GET' | 'POST' | 'PATCH';
@@ -46,66 +48,27 @@ function messageOf(body: string): string {
   }
 }
 
-/** `tokenFile` of a kubeconfig's user, which the library does not know. */
-function takeTokenFile(config: KubeConfig, file: string): void {
-  const user = config.getCurrentUser();
-  const document = parseYaml(readFileSync(file, 'utf8'), file);
-  const users: unknown[] = isObject(document) && Array.isArray(document['users']) ? document['users'] : [];
-  const entry = users.find((u) => isObject(u) && u['name'] === user?.name) as
-    | { user?: { tokenFile?: string } }
-    | undefined;
-  const tokenFile = entry?.user?.tokenFile;
-  if (user && tokenFile) Object.assign(user, { token: readFileSync(resolve(dirname(file), tokenFile), 'utf8').trim() });
-}
-
 export class Api {
-  readonly #kubeconfig: string | undefined;
+  readonly #login: Login;
+  readonly #agentName: string;
   /** Where the last request went. */
   server = '';
 
-  /** With a kubeconfig's file, else as the pod's service account. */
-  constructor(kubeconfig: string | undefined) {
-    this.#kubeconfig = kubeconfig;
-  }
-
-  async #target(): Promise<RequestOptions> {
-    const { KubeConfig } = await import('./library.ts');
-    const config = new KubeConfig();
-    const wrong = (got: string, want: string) => new ConfigError([{ path: 'cluster.kubeconfig', got, want }]);
-    if (this.#kubeconfig !== undefined) {
-      try {
-        config.loadFromFile(this.#kubeconfig);
-        takeTokenFile(config, this.#kubeconfig);
-      } catch (error) {
-        throw wrong((error as Error).message, 'a readable kubeconfig');
-      }
-    } else if (process.env['KUBERNETES_SERVICE_HOST']) {
-      config.loadFromCluster();
-    } else {
-      throw wrong('nothing', 'a kubeconfig, for this is no pod: KUBERNETES_SERVICE_HOST is not set');
-    }
-    const cluster = config.getCurrentCluster();
-    if (!cluster)
-      throw wrong(
-        `"${this.#kubeconfig}" without a current context`,
-        'a kubeconfig whose current-context names a cluster',
-      );
-    this.server = cluster.server;
-    const options: RequestOptions = {};
-    await config.applyToHTTPSOptions(options);
-    // the library's agent keeps the certificates that it began with; Node's own tells connections apart by theirs
-    if (!cluster.proxyUrl) delete options.agent;
-    return options;
+  /** `agentName` is what the API server's log calls us. */
+  constructor(login: Login, agentName: string) {
+    this.#login = login;
+    this.#agentName = agentName;
   }
 
   /** The answer's stream, once its head is there. Throws ApiError, or what the network said. */
   async call(path: string, { method = 'GET', body, signal, idleMs = headMs }: Call = {}): Promise<IncomingMessage> {
-    const options = await this.#target();
+    const { server, options } = await this.#login();
+    this.server = server;
     const url = new URL(this.server.replace(/\/$/, '') + path);
     const headers = {
       ...options.headers,
       accept: 'application/json',
-      'user-agent': 'culvert-agent',
+      'user-agent': this.#agentName,
       ...(body && { 'content-type': contentType[method] }),
     };
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -120,7 +83,8 @@ export class Api {
     request.setTimeout(idleMs);
     const { statusCode = 0 } = answer;
     if (statusCode >= 200 && statusCode < 300) return answer;
-    throw new ApiError(statusCode, `HTTP ${statusCode}: ${messageOf(await text(answer))}`);
+    const said = await text(answer);
+    throw new ApiError(statusCode, `HTTP ${statusCode}: ${messageOf(said)}`, said);
   }
 
   /** The object in the answer; of a write that is what there is now. */

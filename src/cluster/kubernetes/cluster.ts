@@ -4,6 +4,7 @@ import type { ClusterView } from '../../plan/cluster.ts';
 import { digestOf } from '../file.ts';
 import { Api } from './api.ts';
 import { type Follower, follow } from './follow.ts';
+import { agentLogin } from './login.ts';
 import { type FoundNode, type NodeObject, readNode } from './node.ts';
 import { Outage } from './outage.ts';
 import { TrafficMap } from './traffic-map.ts';
@@ -53,7 +54,7 @@ export class KubernetesCluster implements Follower<FoundNode> {
   constructor({ kubeconfig, namespace, changed, take = (node) => node }: KubernetesClusterParts) {
     this.#changed = changed;
     this.#take = take;
-    this.api = new Api(kubeconfig);
+    this.api = new Api(agentLogin(kubeconfig), 'culvert');
     this.#outage = new Outage(this.api);
     this.traffic = new TrafficMap(this.api, namespace, () => this.#news());
   }

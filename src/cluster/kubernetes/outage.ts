@@ -1,11 +1,7 @@
 /** For how long the API server has not answered, in words. */
 
 import { ConfigError } from '../../errors.ts';
-import { type Api, ApiError } from './api.ts';
-
-/** A refused connection to a name with several addresses is an error without a message of its own. */
-const said = (error: Error): string =>
-  error.message || (error as AggregateError).errors?.map((e: Error) => e.message).join(', ') || error.name;
+import { type Api, ApiError, said } from './api.ts';
 
 export class Outage {
   readonly #api: Api;

@@ -1,6 +1,6 @@
-/** What an agent writes to the API server: its public key on its own Node, and Events for people. Only what differs, one at a time. */
+/** What an agent writes to its own Node: its public key. Only what differs, one write at a time. */
 
-import { type Api, ApiError } from './api.ts';
+import type { Api } from './api.ts';
 import { annotations } from './node.ts';
 
 const retryMs = 10_000;
@@ -43,32 +43,5 @@ export class OwnNode {
     }
     this.#isWriting = false;
     if (this.problem !== was) this.#changed();
-  }
-
-  /** A warning on the Node, as `kubectl describe node` shows it. One of a reason; later ones take its place. */
-  async warn(reason: string, message: string): Promise<void> {
-    const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
-    const name = `${this.#name}.culvert.${reason.toLowerCase()}`;
-    const path = '/api/v1/namespaces/default/events';
-    const body = { message, lastTimestamp: now };
-    try {
-      await this.#api.object(path, {
-        method: 'POST',
-        body: {
-          ...body,
-          metadata: { name, namespace: 'default' },
-          type: 'Warning',
-          reason,
-          firstTimestamp: now,
-          count: 1,
-          // kubelet and kubectl know the Events of a Node by its name in place of its uid
-          involvedObject: { apiVersion: 'v1', kind: 'Node', name: this.#name, uid: this.#name },
-          source: { component: 'culvert', host: this.#name },
-        },
-      });
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 409) throw error;
-      await this.#api.object(`${path}/${name}`, { method: 'PATCH', body });
-    }
   }
 }

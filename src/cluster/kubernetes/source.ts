@@ -7,6 +7,7 @@ import { ConfigError, type Problem } from '../../errors.ts';
 import type { ClusterView } from '../../plan/cluster.ts';
 import { type ClusterSource, FileSource } from '../file.ts';
 import { KubernetesCluster, type KubernetesPlace, type Seen } from './cluster.ts';
+import { Events } from './events.ts';
 import { type FoundNode, withPublicKey } from './node.ts';
 import { OwnNode } from './own-node.ts';
 
@@ -39,12 +40,14 @@ export class KubernetesSource implements ClusterSource {
   readonly #parts: KubernetesParts;
   readonly cluster: KubernetesCluster;
   readonly #own: OwnNode;
+  readonly #events: Events;
   readonly #settle: () => void;
   #changed = (): void => {};
   /** What is there, until it changes. */
   #read: Read | undefined;
   #unsaved: string | undefined;
-  #warned = '';
+  /** What keeps this node from being connected, and the Event's reason. */
+  #lack: [string, string] | undefined;
 
   constructor(parts: KubernetesParts) {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -59,6 +62,9 @@ export class KubernetesSource implements ClusterSource {
     this.#own = new OwnNode(this.cluster.api, parts.node, parts.publicKey, () => this.#changed());
     const before = this.#recall();
     if ('view' in before) this.cluster.traffic.recall(before.view.traffic);
+    const { node, log } = parts;
+    const nodes = (): number => this.cluster.look()?.view.nodes.length ?? 1;
+    this.#events = new Events({ api: this.cluster.api, node, log, nodes });
   }
 
   get problems(): string[] {
@@ -97,31 +103,26 @@ export class KubernetesSource implements ClusterSource {
     const { node } = this.#parts;
     const path = `Node "${node}"`;
     const own = found.get(node);
+    this.#lack = undefined;
     if (!own) return { path, got: `${found.size} others`, want: wantNode };
     if (own.entry.podCIDRs.length === 0) {
-      this.#warn('NoPodCIDR', `the Node has no podCIDR, so its pods get no addresses; want ${wantPodCidr}`);
+      this.#lack = ['NoPodCIDR', `the Node has no podCIDR, so its pods get no addresses; want ${wantPodCidr}`];
       return { path, got: 'no podCIDR', want: wantPodCidr };
     }
     const why = leftOut.get(node);
-    if (why === undefined) {
-      this.#warned = '';
-      return undefined;
-    }
-    this.#warn('WrongNode', `pods of this Node are not connected: ${why}`);
+    if (why === undefined) return undefined;
+    this.#lack = ['WrongNode', `pods of this Node are not connected: ${why}`];
     return { path, got: why, want: 'a Node that all others can take in' };
   }
 
-  #warn(reason: string, message: string): void {
-    if (this.#warned === message) return;
-    this.#warned = message;
-    this.tell(reason, message);
-  }
-
-  /** A warning on this node's Node. */
-  tell(reason: string, message: string): void {
-    this.#own.warn(reason, message).catch((error: Error) => {
-      this.#parts.log('warn', 'cannot write an Event', { reason, error: error.message });
-    });
+  /** Takes Events of the agent; what keeps the Node out is the better word for an agent that is not ready. */
+  tell(findings: ReadonlyMap<string, string>): void {
+    const standing = new Map(findings);
+    if (this.#lack) {
+      standing.delete('NotReady');
+      standing.set(...this.#lack);
+    }
+    this.#events.stand(standing);
   }
 
   /** The cluster of an earlier time. */
@@ -142,6 +143,7 @@ export class KubernetesSource implements ClusterSource {
     this.#changed = changed;
     const hasty = setTimeout(this.#settle, patienceMs);
     this.cluster.follow(signal);
+    void this.#events.run(signal);
     const saving = setInterval(() => this.#save(), saveMs);
     signal.addEventListener('abort', () => {
       clearTimeout(hasty);
