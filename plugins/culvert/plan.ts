@@ -47,9 +47,15 @@ const addressesIn = (node: Node, leased: readonly Leased[]): IpConfig[] =>
       : { address, gateway, interface: 2 },
   );
 
-/** An address with its podCIDR's length, the pod's own network to host ports: one chain serves all pods of the node. */
-const inPodCidr = ({ podCIDRs }: Node, { address: { address, length } }: Leased) => ({
-  address: { address, length: podCIDRs.find((p) => contains(p, address))?.length ?? length },
+/**
+ * An address with the length of what reaches the pod past the host's routing: on a bridge the podCIDR, one chain for all pods of
+ * the node; with a link of its own nobody, so that sources stay as they are.
+ */
+const besideIt = ({ attach, podCIDRs }: Node, { address: { address, length } }: Leased): IpConfig => ({
+  address:
+    attach === 'ptp'
+      ? hostPrefix(address)
+      : { address, length: podCIDRs.find((p) => contains(p, address))?.length ?? length },
 });
 
 /** The pair's two ends, in the node's way of attaching. */
@@ -92,7 +98,7 @@ export function planAttachment(request: Request, node: Node, leased: readonly Le
   const { onHost, ...planned } = planEnds(request, node, ips, ends);
   const shaped = shapedLinks(request, ends.host, node.mtu);
   const { links, objects } = planBandwidth(asked.bandwidth, shaped);
-  const reached = { interfaces: [], ips: leased.map((l) => inPodCidr(node, l)), routes: [], dns: {} };
+  const reached = { interfaces: [], ips: leased.map((l) => besideIt(node, l)), routes: [], dns: {} };
   return {
     ...ends,
     ...planned,

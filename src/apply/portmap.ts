@@ -93,7 +93,7 @@ async function remove(machine: Machine, doomed: (e: Element) => boolean): Promis
 export const removePortmap = (machine: Machine, mark: string): Promise<void> => remove(machine, hasMark(mark));
 
 /** The container's address: where a mapping leads to, or what is masqueraded. */
-const containerOf = (e: Element): string => (isForward(e) ? (e.value.split(' . ')[0] ?? '') : e.key);
+const containerOf = (e: Element): string => (isForward(e) ? e.value : e.key).split(' . ')[0] ?? '';
 
 /**
  * Removes every element that does not please by its comment and its container's address, and the source chains that then nobody

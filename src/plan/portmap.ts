@@ -6,12 +6,13 @@
  *   client → 192.0.2.1:8080/tcp → @at4 192.0.2.1 . 6 . 8080, else @any4 6 . 8080 → dnat to 10.22.0.5:80
  *
  * A third holds the containers whose own network, or the host's 127.0.0.1, reaches them through a host port: such packets must
- * come from the host, or the answer would not pass it on its way back. Conditions of a configuration have chains and maps of
+ * come from the host, or the answer would not pass it on its way back. A container on a link of its own (/32, /128) has no network
+ * but itself, and is asked about in a fourth: whatever else reaches it by a host port, or by a Service, is seen as it is. Conditions of a configuration have chains and maps of
  * their own, named by their hash, so that they bind nobody else's mappings. An element carries its attachment's label as
  * comment, and `create` refuses a key that is taken: the first owner keeps its port.
  */
 
-import { type Address, type Family, families, formatAddress } from '../net/address.ts';
+import { type Address, bitsOf, type Family, families, formatAddress } from '../net/address.ts';
 import { hash } from '../net/name.ts';
 import { formatPrefix, networkOf, type Prefix } from '../net/prefix.ts';
 
@@ -56,8 +57,16 @@ const suffix = (family: Family, condition: string): string =>
 
 export const masqueradeMap = (family: Family): string => `masquerade${family}`;
 
-const sourceChain = (prefix: Prefix, all: boolean): string =>
-  all ? `from-any${prefix.address.family}` : `from-${formatPrefix(networkOf(prefix)).replaceAll(/[:/]/g, '-')}`;
+/** The map of containers without a network of theirs: they themselves as source and destination. */
+const selfMap = (family: Family): string => `self${family}`;
+
+const isAlone = ({ address, length }: Prefix): boolean => length === bitsOf(address.family);
+
+function sourceChain(prefix: Prefix, all: boolean): string {
+  if (all) return `from-any${prefix.address.family}`;
+  if (isAlone(prefix)) return `from-self${prefix.address.family}`;
+  return `from-${formatPrefix(networkOf(prefix)).replaceAll(/[:/]/g, '-')}`;
+}
 
 const forwardElement = (f: Forward, { conditions }: Portmap): PortmapElement => ({
   set: `${f.host ? 'at' : 'any'}${suffix(f.to.family, conditions[f.to.family])}`,
@@ -65,16 +74,18 @@ const forwardElement = (f: Forward, { conditions }: Portmap): PortmapElement => 
   value: `${formatAddress(f.to)} . ${f.containerPort}`,
 });
 
-const masqueradeElement = (prefix: Prefix, { masqueradeAll }: Portmap): PortmapElement => ({
-  set: masqueradeMap(prefix.address.family),
-  key: formatAddress(prefix.address),
-  value: `jump ${sourceChain(prefix, masqueradeAll)}`,
-});
+function masqueradeElements(prefix: Prefix, { masqueradeAll }: Portmap): PortmapElement[] {
+  const { family } = prefix.address;
+  const key = formatAddress(prefix.address);
+  const value = `jump ${sourceChain(prefix, masqueradeAll)}`;
+  const self = { set: selfMap(family), key: `${key} . ${key}`, value: 'jump masqueraded' };
+  return [{ set: masqueradeMap(family), key, value }, ...(isAlone(prefix) && !masqueradeAll ? [self] : [])];
+}
 
-/** The attachment's elements: one per mapping and address family, one per masqueraded address. */
+/** The attachment's elements: one per mapping and address family, one or two per masqueraded address. */
 export const portmapElements = (portmap: Portmap): PortmapElement[] => [
   ...portmap.forwards.map((f) => forwardElement(f, portmap)),
-  ...portmap.masquerade.map((p) => masqueradeElement(p, portmap)),
+  ...portmap.masquerade.flatMap((p) => masqueradeElements(p, portmap)),
 ];
 
 /** Whether an element is a mapping, and not an address's masquerade. */
@@ -111,8 +122,21 @@ function forwardBase(family: Family, condition: string): string[] {
   ];
 }
 
+function selfBase(family: Family): string[] {
+  const [ip, type] = [protocol(family), `ipv${family}_addr`];
+  return [
+    `add map ${portmapTable} ${selfMap(family)} { type ${type} . ${type} : verdict ; }`,
+    ...chain('masqueraded', '', ['masquerade']),
+    ...chain(`from-self${family}`, '', [
+      ...(family === 4 ? ['ip saddr 127.0.0.0/8 masquerade'] : []),
+      `${ip} saddr . ${ip} daddr vmap @${selfMap(family)}`,
+    ]),
+  ];
+}
+
 function sourceBase(prefix: Prefix, all: boolean): string[] {
   const { family } = prefix.address;
+  if (isAlone(prefix) && !all) return selfBase(family);
   const sources = [formatPrefix(networkOf(prefix)), ...(family === 4 ? ['127.0.0.0/8'] : [])];
   const match = all ? '' : `${protocol(family)} saddr { ${sources.join(', ')} } `;
   return chain(sourceChain(prefix, all), '', [`${match}masquerade`]);

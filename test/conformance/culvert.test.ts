@@ -39,8 +39,9 @@ describe.each(['ptp', 'bridge'] as const)('attach: %s', (attach: Attach) => {
         expect(askTcp(host.netns, near, 8080)).toMatch(/^pod /);
         expect(askTcp(pod.netns, near, 8080)).toMatch(/^pod /);
         const neighbour = make();
-        neighbour.add();
+        const own = neighbour.add().ips!.map((ip) => ip.address.split('/')[0]);
         expect(askTcp(neighbour.netns, near, 8080)).toMatch(/^pod /);
+        if (attach === 'ptp') expect(own).toContain(askTcp(neighbour.netns, near, 8080)!.split(' ')[1]);
       }
       expect(askTcp(host.netns, '127.0.0.1', 8080)).toMatch(/^pod /);
     } finally {
@@ -93,6 +94,30 @@ describe.each(['ptp', 'bridge'] as const)('attach: %s', (attach: Attach) => {
     pod.del();
     expect(remains(host)).toEqual([]);
   });
+});
+
+/** Both families' share of what kube-proxy makes of a Service. */
+const serviceTo = (pod: readonly string[]): string => `table inet service {
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    ip daddr 10.96.0.80 dnat ip to ${pod[0]}
+    ip6 daddr fd96::80 dnat ip6 to ${pod[1]}
+  }
+}`;
+
+it('attach: ptp: whoever comes by a Service is seen as it is, also by a pod with host ports', async ({ host }) => {
+  const services = new Services();
+  try {
+    const make = culvertNode(host);
+    const [pod, neighbour] = [make({ portMappings: [web] }), make()];
+    const [to, own] = [pod, neighbour].map((p) => p.add().ips!.map((ip) => ip.address.split('/')[0]!));
+    await services.serve(pod.netns, 'pod');
+    host.exec('nft -f -', serviceTo(to!));
+    expect(askTcp(neighbour.netns, '10.96.0.80', 80)).toBe(`pod ${own![0]}`);
+    expect(askTcp(neighbour.netns, 'fd96::80', 80)).toBe(`pod ${own![1]}`);
+  } finally {
+    services.close();
+  }
 });
 
 /** Paths of the differences that CHECK finds. */

@@ -4,55 +4,32 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../support/agents.ts';
-import { image } from '../support/image.ts';
 import { KubeLab } from './lab/lab.ts';
+import { ask, askAll, type Client, type Pod, Pods, podSpec } from './lab/pods.ts';
+import { describeKubelet } from './pods/kubelet.ts';
+import { describeLife } from './pods/life.ts';
+import { describeServices } from './pods/services.ts';
 
 const lab = new KubeLab();
-const nodes = ['cklt1', 'cklt2'];
+const nodes = [1, 2].map((i) => `${lab.name}${i}`);
+const cluster = new Pods(lab, nodes);
+/** The one that joins and leaves. */
+const third = `${lab.name}3`;
 
-/** Answers with the address that the question came from. */
-const serve =
-  'mkdir -p /www/cgi-bin; printf "#!/bin/sh\\necho; echo \\$REMOTE_ADDR\\n" >/www/cgi-bin/who; chmod +x /www/cgi-bin/who; exec httpd -f -h /www';
-const podSpec = {
-  terminationGracePeriodSeconds: 0,
-  automountServiceAccountToken: false,
-  enableServiceLinks: false,
-  containers: [{ name: 'web', image, command: ['sh', '-c', serve] }],
-};
 const web = {
   apiVersion: 'apps/v1',
   kind: 'DaemonSet',
   metadata: { name: 'web' },
   spec: {
     selector: { matchLabels: { app: 'web' } },
-    template: { metadata: { labels: { app: 'web' } }, spec: podSpec },
+    template: { metadata: { labels: { app: 'web' } }, spec: podSpec() },
   },
 };
 const staticPod = {
   apiVersion: 'v1',
   kind: 'Pod',
   metadata: { name: 'by-file', namespace: 'default' },
-  spec: podSpec,
-};
-
-interface Pod {
-  metadata: { name: string; deletionTimestamp?: string };
-  spec: { nodeName: string };
-  status: { phase: string; podIP?: string; hostIP?: string; containerStatuses?: { ready: boolean }[] };
-}
-
-const pods = (): Pod[] => lab.get<{ items: Pod[] }>('pods').items;
-const isReady = ({ metadata, status }: Pod): boolean =>
-  !metadata.deletionTimestamp && status.phase === 'Running' && (status.containerStatuses ?? []).every((c) => c.ready);
-
-/** So many pods, and none that is on its way to or fro. */
-const podsReady = async (count: number): Promise<Pod[]> => {
-  await until(
-    () => `${count} pods ready:\n${lab.kubectl('get pods -o wide')}`,
-    () => pods().length === count && pods().every(isReady),
-    90_000,
-  );
-  return pods();
+  spec: podSpec(),
 };
 
 const nodesReady = async (count: number): Promise<void> => {
@@ -65,49 +42,20 @@ const nodesReady = async (count: number): Promise<void> => {
   );
 };
 
-/** What a web server says of who asks: the last line of its answer; its socket is one of both families. */
-const whoAsks = (answer: string): string =>
-  answer
-    .trim()
-    .split('\n')
-    .at(-1)!
-    .replace(/^\[?(::ffff:)?|\]$/g, '');
-/** Without busybox's wget: a static one looks for the name of the port in libraries that are not there, and dies. */
-const askFromPod = ({ metadata }: Pod, address: string): string => {
-  const line = `printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | nc -w 5 ${address} 80`;
-  return whoAsks(lab.do('kubectl', 'exec', metadata.name, '--', 'sh', '-c', line));
-};
-const askFromNode = (node: string, address: string): string =>
-  whoAsks(lab.on(node, `curl -s -m 5 http://${address}/cgi-bin/who`).stdout);
-
 const leases = (node: string): string[] =>
   lab
     .on(node, 'ls /var/lib/cni/networks/culvert')
     .stdout.split('\n')
     .filter((name) => /^\d+\.\d+\.\d+\.\d+$/.test(name))
     .sort();
-/** What is leased on a node is what its pods have. */
-const leasesFit = async (): Promise<void> => {
-  for (const node of nodes) {
-    const used = () =>
-      pods()
-        .filter((p) => p.spec.nodeName === node)
-        .map((p) => p.status.podIP!)
-        .sort();
-    await until(
-      () => `leases on ${node}: ${leases(node).join(' ')}; its pods: ${used().join(' ')}`,
-      () => leases(node).join(' ') === used().join(' '),
-      60_000,
-    );
-  }
-};
+const askFrom = (client: Client, address: string): string | undefined => ask(client, address)[0]?.seen;
 
 beforeAll(async () => {
   lab.up(nodes.length);
   lab.do('agents');
   await nodesReady(nodes.length);
   lab.apply(web);
-  await podsReady(nodes.length);
+  await cluster.ready(nodes.length);
 });
 afterAll(() => lab.down());
 
@@ -116,7 +64,9 @@ function expectMatrix(all: readonly Pod[]): void {
   for (const to of all) {
     const address = to.status.podIP!;
     for (const from of all) {
-      expect(askFromPod(from, address), `${from.metadata.name} to ${to.metadata.name}`).toBe(from.status.podIP);
+      expect(askFrom(cluster.fromPod(from), address), `${from.metadata.name} to ${to.metadata.name}`).toBe(
+        from.status.podIP,
+      );
       expect(lab.kubectl(`exec ${from.metadata.name} -- ping -q -c 1 -W 5 ${address}`)).toContain('1 packets received');
     }
   }
@@ -124,19 +74,19 @@ function expectMatrix(all: readonly Pod[]): void {
 
 describe('the Kubernetes network model', () => {
   it('a pod reaches every pod, itself among them, and is seen with its own address: no NAT', () => {
-    expectMatrix(pods());
+    expectMatrix(cluster.all());
   });
 
   it('a node reaches every pod and is seen with an address of its own, and pods reach nodes: no NAT', () => {
     for (const node of nodes) {
       const own = lab.on(node, 'ip -4 -o address show').stdout;
-      for (const { status } of pods()) {
-        const seen = askFromNode(node, status.podIP!);
+      for (const { status } of cluster.all()) {
+        const seen = askFrom(cluster.fromNode(node), status.podIP!);
         expect(own).toContain(` ${seen}/`);
       }
     }
-    for (const pod of pods()) {
-      for (const { status } of pods()) {
+    for (const pod of cluster.all()) {
+      for (const { status } of cluster.all()) {
         const ping = `exec ${pod.metadata.name} -- ping -q -c 1 -W 5 ${status.hostIP}`;
         expect(lab.kubectl(ping)).toContain('1 packets received');
       }
@@ -144,17 +94,21 @@ describe('the Kubernetes network model', () => {
   });
 
   it('a pod sees itself with the address that others see', () => {
-    for (const pod of pods()) {
+    for (const pod of cluster.all()) {
       const shown = lab.kubectl(`exec ${pod.metadata.name} -- ip -4 -o addr show dev eth0`);
       expect(shown).toContain(` ${pod.status.podIP}/`);
     }
   });
 });
 
+describeServices(cluster);
+describeKubelet(cluster);
+describeLife(cluster);
+
 describe('a cluster under culvert', () => {
   it('goes on without the API server: pods talk, come by file and go, agents start anew; all is right when it is back', async () => {
     const [first, second] = nodes as [string, string];
-    const before = pods();
+    const before = cluster.all();
     const gone = before.find((p) => p.spec.nodeName === first)!;
     const stays = before.find((p) => p.spec.nodeName === second)!;
     const known = leases(second);
@@ -162,14 +116,14 @@ describe('a cluster under culvert', () => {
 
     writeFileSync(join(lab.dir, 'nodes', second, 'etc/kubernetes/manifests/by-file.json'), JSON.stringify(staticPod));
     const fresh = (): string | undefined => leases(second).find((ip) => !known.includes(ip));
-    await until('a pod by file', () => fresh() !== undefined && askFromNode(first, fresh()!) !== '', 60_000);
+    await until(
+      'a pod by file',
+      () => fresh() !== undefined && askFrom(cluster.fromNode(first), fresh()!) !== undefined,
+      60_000,
+    );
     // its container ends, and kubelet makes another in the same sandbox or in a new one
     lab.on(first, 'pkill -KILL -x httpd');
-    for (const node of nodes) {
-      lab.on(node, 'pkill -TERM -x culvert');
-      await until('the agent ends', () => lab.on(node, 'pgrep -x culvert').status !== 0);
-      lab.do('agent', node);
-    }
+    for (const node of nodes) lab.do('agent', node);
     const ready = (node: string): string => lab.on(node, 'curl -s http://127.0.0.1:9467/readyz').stdout;
     for (const node of nodes)
       await until(
@@ -178,7 +132,7 @@ describe('a cluster under culvert', () => {
         30_000,
       );
     expect(ready(first)).toMatch(/the API server .* does not answer since/);
-    expect(askFromNode(first, stays.status.podIP!)).not.toBe('');
+    expect(askFrom(cluster.fromNode(first), stays.status.podIP!)).toBeDefined();
     rmSync(join(lab.dir, 'nodes', second, 'etc/kubernetes/manifests/by-file.json'));
     await until('its address is free', () => fresh() === undefined, 60_000);
 
@@ -186,8 +140,8 @@ describe('a cluster under culvert', () => {
     await until('the API server answers', () => lab.try(['kubectl', 'get', '--raw', '/readyz']).status === 0, 60_000);
     lab.kubectl(`delete pod ${gone.metadata.name} --force --grace-period=0`);
     await nodesReady(nodes.length);
-    expectMatrix(await podsReady(nodes.length));
-    await leasesFit();
+    expectMatrix(await cluster.ready(nodes.length));
+    await cluster.leasesFit();
     for (const node of nodes)
       await until(
         () => ready(node),
@@ -196,20 +150,41 @@ describe('a cluster under culvert', () => {
       );
   });
 
-  it('takes in a node that joins, and lets one go', async () => {
-    lab.do('add', '3');
-    await until('the Node', () => lab.try(['kubectl', 'get', 'node', 'cklt3']).status === 0, 60_000);
+  /** A further node with this address joins: its pod, which all others reach. */
+  const joins = async (address: string): Promise<Pod> => {
+    lab.do('add', '3', address);
+    await until('the Node', () => lab.try(['kubectl', 'get', 'node', third]).status === 0, 60_000);
     lab.do('agents');
     await nodesReady(3);
-    const all = await podsReady(3);
-    const newcomer = all.find((p) => p.spec.nodeName === 'cklt3')!;
-    for (const pod of all) expect(askFromPod(pod, newcomer.status.podIP!)).toBe(pod.status.podIP);
-
-    lab.do('remove', 'cklt3');
-    lab.kubectl('delete node cklt3');
-    for (const node of nodes) {
-      const routes = () => lab.on(node, 'ip route show proto 67').stdout;
-      await until(routes, () => !routes().includes(newcomer.status.podIP!.replace(/\.\d+$/, '.')), 15_000);
+    const all = await cluster.ready(3);
+    const newcomer = all.find((p) => p.spec.nodeName === third)!;
+    for (const pod of all) {
+      const [answer] = await askAll(cluster.fromPod(pod), newcomer.status.podIP!, 80, [newcomer.metadata.name]);
+      expect(answer!.seen).toBe(pod.status.podIP);
     }
+    return newcomer;
+  };
+
+  /** It leaves for good: nothing leads there any more. */
+  const leaves = async (pod: Pod): Promise<void> => {
+    lab.do('remove', third);
+    lab.kubectl(`delete node ${third}`);
+    lab.kubectl(`delete pod ${pod.metadata.name} --force --grace-period=0`); // nobody else does for a minute
+    for (const node of nodes) {
+      const ways = () => lab.on(node, 'ip route show proto 67').stdout + lab.on(node, 'bridge fdb').stdout;
+      const gone = [pod.status.podIP!.replace(/\.\d+$/, '.'), `dst ${pod.status.hostIP} `];
+      await until(ways, () => !gone.some((text) => ways().includes(text)), 15_000);
+    }
+  };
+
+  it('takes in a node that joins, lets it go, and takes it in under its name with another address and podCIDR', {
+    timeout: 300_000,
+  }, async () => {
+    lab.try(['remove', third]); // of a try before
+    const first = await joins('192.168.77.13');
+    await leaves(first);
+    const second = await joins('192.168.77.33');
+    expect(second.status.podIP!.replace(/\.\d+$/, '')).not.toBe(first.status.podIP!.replace(/\.\d+$/, ''));
+    await leaves(second);
   });
 });

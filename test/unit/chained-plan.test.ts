@@ -30,6 +30,7 @@ const plain: Portmap = {
 describe('host ports', () => {
   it.each([
     ['portmap', plain],
+    ['portmap-alone', { ...plain, masquerade: [parsePrefix('10.22.0.5/32')!, parsePrefix('fd00:22::5/128')!] }],
     ['portmap-conditions', { ...plain, conditions: { 4: 'ip daddr != 192.0.2.0/24', 6: '' }, masqueradeAll: true }],
   ])('%s', async (name, portmap) => {
     const text = portmapBase(portmap) + createPortmap(portmap, label);

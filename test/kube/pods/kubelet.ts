@@ -1,0 +1,83 @@
+/** What kubelet asks of a pod's network: host ports, rates, probes, neighbours in the host's network. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../../support/agents.ts';
+import { addressOf, ask, bigBytes, fetchBig, type Pod, type Pods, podSpec } from '../lab/pods.ts';
+
+const hostPort = 8080;
+const bitsPerSecond = 1_000_000;
+
+const container = {
+  ports: [{ containerPort: 80, hostPort }],
+  readinessProbe: { httpGet: { path: '/cgi-bin/probe', port: 80 }, periodSeconds: 1 },
+  livenessProbe: { tcpSocket: { port: 80 }, periodSeconds: 1 },
+};
+const annotations = { 'kubernetes.io/ingress-bandwidth': '1M', 'kubernetes.io/egress-bandwidth': '1M' };
+
+/** The qdiscs of a pod's own devices on its node: its end of the pair and the ifb beside it. */
+function qdiscsOf({ lab }: Pods, node: string, address: string): string {
+  const dev = / dev (\S+)/.exec(lab.on(node, `ip route get ${address}`).stdout)![1]!;
+  return [dev, dev.replace('veth', 'bwp')].map((d) => lab.on(node, `tc qdisc show dev ${d}`).stdout).join('');
+}
+
+export function describeKubelet(pods: Pods): void {
+  describe('a pod of which kubelet wants more', () => {
+    const [node, other] = pods.nodes as [string, string];
+    let pod: Pod;
+    let remote: Pod;
+
+    beforeAll(async () => {
+      pod = await pods.run('more', { ...podSpec(container), nodeName: node }, { annotations });
+      remote = pods.of(other)[0]!;
+    });
+    afterAll(() => pods.delete('more'));
+
+    it('is probed by kubelet, and sees its node', () => {
+      expect(pods.addressesOf(node)).toContain(
+        pods.fromPod(pod).sh('cat /tmp/probed').replace('[::ffff:', '').replace(']', '').trim(),
+      );
+    });
+
+    it('hostPort: other nodes, their pods, its own node and the pod itself reach it', () => {
+      const { hostIP } = pod.status as { hostIP: string };
+      const seenFrom = (client: ReturnType<Pods['fromNode']>, address: string) =>
+        ask(client, address, hostPort)[0]?.seen;
+      expect(pods.addressesOf(other)).toContain(seenFrom(pods.fromNode(other), hostIP));
+      expect(seenFrom(pods.fromPod(remote), hostIP)).toBe(addressOf(remote));
+      for (const address of [hostIP, '127.0.0.1']) {
+        expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromNode(node), address));
+      }
+      expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromPod(pod), hostIP));
+    });
+
+    it('bandwidth annotations hold to it and from it, and are buckets on its links', () => {
+      expect(qdiscsOf(pods, node, addressOf(pod)).match(/tbf .* rate 1Mbit/g)).toHaveLength(2);
+      // what a full bucket lets through at once takes no time
+      const leastMs = ((bigBytes * 8) / bitsPerSecond - 0.4) * 1000;
+      expect(fetchBig(pods.fromPod(remote), addressOf(pod))).toBeGreaterThan(leastMs);
+      expect(fetchBig(pods.fromPod(pod), addressOf(remote))).toBeGreaterThan(leastMs);
+    });
+
+    it('leaves neither host port nor bucket when it goes', async () => {
+      const { hostIP } = pod.status as { hostIP: string };
+      pods.delete('more'); // the API server forgets it first, then its runtime does
+      const left = () =>
+        pods.lab.on(node, 'tc qdisc show').stdout + pods.lab.on(node, 'nft list table inet culvert_portmap').stdout;
+      await until(left, () => !/tbf|comment/.test(left()), 60_000);
+      for (const from of [node, other]) expect(ask(pods.fromNode(from), hostIP, hostPort)).toEqual([]);
+    });
+  });
+
+  it('a pod in the host’s network sees pods’ own addresses, and pods see its node', async () => {
+    const [node] = pods.nodes as [string];
+    const onHost = await pods.run('on-host', { ...podSpec({}, 8099), hostNetwork: true, nodeName: node });
+    try {
+      for (const pod of pods.all().filter((p) => p.metadata.name !== 'on-host')) {
+        expect(ask(pods.fromPod(pod), onHost.status.hostIP!, 8099)[0]?.seen).toBe(addressOf(pod));
+        expect(pods.addressesOf(node)).toContain(ask(pods.fromPod(onHost), addressOf(pod))[0]?.seen);
+      }
+    } finally {
+      pods.delete('on-host');
+    }
+  });
+}
