@@ -2,8 +2,9 @@
 
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Fabric, read, until } from '../support/agents.ts';
+import { Fabric, patience, read, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import { tcpStream } from '../support/flow.ts';
 
@@ -138,8 +139,10 @@ describe.each(cases)('$mode', (theCase) => {
     expect(devices.map(isOn)).toEqual(devices.map(() => false));
     expect(answers()).toEqual(['refused', 'refused']);
     const stream = await tcpStream(node(1).pod, node(3).pod, '10.244.3.5');
+    await sleep(300 * patience);
     const { sent, received } = await stream.stop();
     expect(received).toBe(sent);
+    expect(Number.parseInt(sent, 10)).toBeGreaterThan(0);
     const { softwareChecksums } = JSON.parse(node(1).agent.get('/status')) as { softwareChecksums: string[] };
     expect(softwareChecksums).toEqual(devices);
     for (const device of devices)
