@@ -75,7 +75,7 @@ export class ChecksumOffload implements Task {
   readonly #restUntil = new Map<string, number>();
   readonly #gauge: Gauge;
   #aimed: { plan: NodePlan; nodes: readonly ClusterNode[] } | undefined;
-  #round = 0;
+  #skip = 0;
   #noProgram: string | undefined;
   #wake = new AbortController();
 
@@ -136,19 +136,19 @@ export class ChecksumOffload implements Task {
     const { plan, nodes } = this.#aimed!;
     for (const [device, finding] of this.#findings) if (finding === 'trial') await this.#takeBack(device, signal);
     let isCleared = true;
-    for (const [device, ends] of tunnelEnds(plan, nodes)) {
+    for (const [device, ends] of tunnelEnds(plan, nodes, { skip: this.#skip, count: breadth })) {
       if (signal.aborted) return true;
+      if (ends.length === 0) continue;
       if (this.#wanted.has(device) || performance.now() < (this.#restUntil.get(device) ?? 0)) continue;
       isCleared = (await this.#check(device, ends, signal)) && isCleared;
     }
-    this.#round += breadth;
+    this.#skip = (this.#skip + breadth) % nodes.length;
     return isCleared;
   }
 
   /** Answers whether there was anybody to tell. */
   async #check(device: string, ends: readonly TunnelEnd[], signal: AbortSignal): Promise<boolean> {
-    for (let i = 0; i < Math.min(breadth, ends.length); i++) {
-      const end = ends[(this.#round + i) % ends.length]!;
+    for (const end of ends) {
       const heard = await this.#ask(end, signal);
       if (heard === 'all') this.#noProgram = undefined;
       if (heard === 'pings only') await this.#try(device, end, signal);

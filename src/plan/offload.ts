@@ -38,25 +38,29 @@ function endsOf(
   }));
 }
 
-/**
- * The ends of tunnels that packets to go through each of these devices, the node after ours in the cluster's order first and so
- * on round: each node asks another.
- */
+/** Whom to ask: so many nodes for each device, `skip` nodes after the one that follows ours in the cluster's order, so that each node asks another. */
+export interface Choice {
+  readonly skip: number;
+  readonly count: number;
+}
+
+/** The ends of tunnels that packets to go through each of these devices, one for a node. */
 export function tunnelEnds(
   { state, ways, own }: Pick<NodePlan, 'state' | 'ways' | 'own'>,
   nodes: readonly ClusterNode[],
+  { skip, count }: Choice,
 ): Map<string, TunnelEnd[]> {
   const devOf = new Map(state.routes.map((r) => [r.prefix, r.dev]));
   const wayOf = new Map(ways.map((w) => [w.node, w]));
-  const at = nodes.findIndex((n) => n.name === own.name);
-  const ends = new Map<string, TunnelEnd[]>();
-  for (const node of [...nodes.slice(at + 1), ...nodes.slice(0, at)]) {
+  const chosen = state.links.map((l) => l.name).filter((name) => offloadDevices.includes(name));
+  const ends = new Map<string, TunnelEnd[]>(chosen.map((name) => [name, []]));
+  const first = nodes.findIndex((n) => n.name === own.name) + 1 + skip;
+  for (let i = 0; i < nodes.length && [...ends.values()].some((list) => list.length < count); i++) {
+    const node = nodes[(first + i) % nodes.length]!;
+    if (node.name === own.name) continue;
     for (const { via, ...end } of endsOf(node, wayOf)) {
-      const dev = devOf.get(via.find((prefix) => devOf.has(prefix)) ?? '');
-      if (dev === undefined || !offloadDevices.includes(dev)) continue;
-      const known = ends.get(dev);
-      if (known) known.push(end);
-      else ends.set(dev, [end]);
+      const list = ends.get(devOf.get(via.find((prefix) => devOf.has(prefix)) ?? '') ?? '');
+      if (list && list.length < count && list.at(-1)?.node !== node.name) list.push(end);
     }
   }
   return ends;
