@@ -21,6 +21,8 @@ const agreeable: Kernel = {
   bridge: async () => {},
   wg: async () => {},
   showWireguard: async () => '',
+  ethtool: async () => {},
+  showFeatures: async () => '',
   show: async (lines) => lines.map(() => []),
   showBridge: async () => [],
   tc: async () => {},

@@ -51,7 +51,7 @@ install_packages() {
   [ -n "$missing" ] || return 0
   apt-get -q update
   DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends \
-    iproute2 nftables wireguard-tools bird2 util-linux iputils-ping iputils-arping tcpdump iperf3 curl
+    iproute2 nftables wireguard-tools bird2 util-linux iputils-ping iputils-arping ethtool tcpdump iperf3 curl
 }
 
 install_plugins() {

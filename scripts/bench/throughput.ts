@@ -1,6 +1,6 @@
 /** One TCP stream between pods of two nodes: our agents and plugin beside devices made by hand as flannel makes them. */
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,12 +9,23 @@ import { alternate, type Row, type Subject } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { run as runLine, track } from './suite.ts';
 
-type Mode = 'vxlan' | 'routed';
+const modes = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
+type Mode = (typeof modes)[number];
 
-/** How long a pod's packet may be. */
-const mtuBytes: Readonly<Record<Mode, number>> = { vxlan: 1450, routed: 1500 };
+/** How long a pod's packet may be with flannel. */
+const mtuBytes: Readonly<Record<Mode, number>> = { vxlan: 1450, ipip: 1480, wireguard: 1420, routed: 1500 };
 /** What flannel calls it. */
-const backend: Readonly<Record<Mode, string>> = { vxlan: 'vxlan', routed: 'host-gw' };
+const backend: Readonly<Record<Mode, string>> = {
+  vxlan: 'vxlan',
+  ipip: 'ipip',
+  wireguard: 'wireguard',
+  routed: 'host-gw',
+};
+/** A link that the mode takes of the kernel. */
+const linkOf: Readonly<Partial<Record<Mode, string>>> = {
+  ipip: 'ipip local 127.0.0.1',
+  wireguard: 'wireguard',
+};
 
 const indices = [1, 2] as const;
 type Index = (typeof indices)[number];
@@ -57,23 +68,60 @@ class Place {
   }
 }
 
+/** flannel's device and routes. */
+function wayByHand(mode: Mode, i: Index): string[] {
+  const [peer, mtu] = [other(i), mtuBytes[mode]];
+  const own = `10.244.${i}.0/32`;
+  switch (mode) {
+    case 'routed':
+      return [`route add ${podCidr(peer)} via ${nodeAddress(peer)}`];
+    case 'vxlan':
+      return [
+        `link add flannel.1 address ${vtepMac(i)} type vxlan id 1 local ADDRESS dev eth0 nolearning dstport 8472`,
+        `link set flannel.1 mtu ${mtu} up`,
+        `addr add ${own} dev flannel.1`,
+        `neigh add 10.244.${peer}.0 lladdr ${vtepMac(peer)} dev flannel.1 nud permanent`,
+        `route add ${podCidr(peer)} via 10.244.${peer}.0 dev flannel.1 onlink`,
+      ];
+    case 'ipip':
+      return [
+        'link add flannel.ipip type ipip local ADDRESS',
+        `link set flannel.ipip mtu ${mtu} up`,
+        `addr add ${own} dev flannel.ipip`,
+        `route add ${podCidr(peer)} via ${nodeAddress(peer)} dev flannel.ipip onlink`,
+      ];
+    case 'wireguard':
+      return [
+        'link add flannel-wg type wireguard',
+        `link set flannel-wg mtu ${mtu}`,
+        `addr add ${own} dev flannel-wg`,
+        'link set flannel-wg up',
+        `route add ${podCidr(peer)} dev flannel-wg`,
+      ];
+    default:
+      return mode satisfies never;
+  }
+}
+
+const wireguardKey = (i: Index): string => Buffer.alloc(32, i).toString('base64');
+
+/** flannel's WireGuard: keys, port and the one peer. */
+function setPeer(node: string, i: Index): void {
+  const peer = other(i);
+  const publicKey = runLine('wg pubkey', wireguardKey(peer)).trim();
+  const peerWords = `peer ${publicKey} endpoint ${nodeAddress(peer)}:51820 allowed-ips ${podCidr(peer)}`;
+  const line = `wg set flannel-wg listen-port 51820 private-key /dev/stdin ${peerWords}`;
+  runLine(`nsenter --net=/run/netns/${node} ${line}`, wireguardKey(i));
+}
+
 /** flannel's device, routes and entries, and the bridge of its delegate. */
 function makeByHand(place: Place, mode: Mode): void {
   for (const i of indices) {
     const peer = other(i);
     const [node, pod, mtu] = [place.node(i), place.pod(i), mtuBytes[mode]];
-    if (mode === 'routed') {
-      place.lines(i, [`route add ${podCidr(peer)} via ${nodeAddress(peer)}`]);
-    } else {
-      place.lines(i, [
-        `link add flannel.1 address ${vtepMac(i)} type vxlan id 1 local ADDRESS dev eth0 nolearning dstport 8472`,
-        `link set flannel.1 mtu ${mtu} up`,
-        `addr add 10.244.${i}.0/32 dev flannel.1`,
-        `neigh add 10.244.${peer}.0 lladdr ${vtepMac(peer)} dev flannel.1 nud permanent`,
-        `route add ${podCidr(peer)} via 10.244.${peer}.0 dev flannel.1 onlink`,
-      ]);
-      runLine(`bridge -n ${node} fdb add ${vtepMac(peer)} dev flannel.1 dst ${nodeAddress(peer)}`);
-    }
+    place.lines(i, wayByHand(mode, i));
+    if (mode === 'vxlan') runLine(`bridge -n ${node} fdb add ${vtepMac(peer)} dev flannel.1 dst ${nodeAddress(peer)}`);
+    if (mode === 'wireguard') setPeer(node, i);
     place.lines(i, [
       `link add cni0 mtu ${mtu} type bridge`,
       `addr add 10.244.${i}.1/24 dev cni0`,
@@ -96,14 +144,22 @@ function makeByHand(place: Place, mode: Mode): void {
 async function makeOurs(bench: Bench, place: Place, mode: Mode): Promise<Agent[]> {
   const executable = join(bench.culvert.dir, 'culvert');
   const agents: Agent[] = [];
-  for (const i of indices) {
-    const dir = join(bench.dir, `${mode}-${i}`);
+  const dirOf = (i: Index): string => join(bench.dir, `${mode}-${i}`);
+  const nodes = indices.map((i) => {
+    const dir = dirOf(i);
     mkdirSync(dir);
-    const nodes = indices.map((n) => ({ name: `n${n}`, addresses: [nodeAddress(n)], podCIDRs: [podCidr(n)] }));
-    writeFileSync(join(dir, 'cluster.yaml'), JSON.stringify({ nodes }));
     const paths = Object.fromEntries(['run', 'state', 'cniConf', 'leases'].map((p) => [p, join(dir, p)]));
     const config = join(dir, 'agent.yaml');
     writeFileSync(config, JSON.stringify({ node: `n${i}`, cluster: { file: 'cluster.yaml' }, mode, paths }));
+    const node = { name: `n${i}`, addresses: [nodeAddress(i)], podCIDRs: [podCidr(i)] };
+    if (mode !== 'wireguard') return node;
+    const shown = runLine(`${executable} keys --json --config ${config}`);
+    return { ...node, publicKey: (JSON.parse(shown) as { publicKey: string }).publicKey };
+  });
+  for (const i of indices) {
+    const dir = dirOf(i);
+    writeFileSync(join(dir, 'cluster.yaml'), JSON.stringify({ nodes }));
+    const config = join(dir, 'agent.yaml');
     const netns = `/run/netns/${place.node(i)}`;
     agents.push(await Agent.start(executable, config, netns));
     const conf = { cniVersion: '1.0.0', name: 'culvert', type: 'culvert', nodeFile: join(dir, 'run/node.json') };
@@ -135,16 +191,42 @@ async function streams(place: Place, seconds: number): Promise<() => number> {
   };
 }
 
+/** flannel's rules as its nftables mode has them: they have the kernel track connections, as ours do. */
+function ruleByHand(place: Place): void {
+  for (const i of indices) {
+    const [cluster, own] = ['10.244.0.0/16', podCidr(i)];
+    const table = `table ip flannel-ipv4 {
+  chain forward {
+    type filter hook forward priority filter
+    ip saddr ${cluster} accept
+    ip daddr ${cluster} accept
+  }
+  chain postrtg {
+    type nat hook postrouting priority srcnat
+    ip saddr ${own} ip daddr ${cluster} return
+    ip saddr ${cluster} ip daddr ${own} return
+    ip saddr ${cluster} ip daddr != 224.0.0.0/4 masquerade fully-random
+    ip saddr != ${cluster} ip daddr ${cluster} masquerade fully-random
+  }
+}
+`;
+    runLine(`nsenter --net=/run/netns/${place.node(i)} nft -f -`, table);
+  }
+}
+
 async function measure(bench: Bench, mode: Mode): Promise<Row> {
   using ours = new Place('ours-');
   using byHand = new Place('hand-');
+  using ruled = new Place('rule-');
   const agents = await makeOurs(bench, ours, mode);
   try {
-    makeByHand(byHand, mode);
+    for (const place of [byHand, ruled]) makeByHand(place, mode);
+    ruleByHand(ruled);
     const seconds = bench.quick ? 1 : 2;
     const subjects: Subject[] = [
       { label: bench.culvert.label, run: await streams(ours, seconds) },
       { label: 'by hand', run: await streams(byHand, seconds) },
+      { label: 'by hand, with its rules', run: await streams(ruled, seconds) },
     ];
     const rounds = bench.quick ? { warmUp: 0, rounds: 1 } : { warmUp: 1, rounds: 15 };
     const figures = await alternate(subjects, rounds);
@@ -157,7 +239,15 @@ async function measure(bench: Bench, mode: Mode): Promise<Row> {
 
 async function run(bench: Bench): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const mode of ['vxlan', 'routed'] as const) rows.push(await measure(bench, mode));
+  for (const mode of modes) {
+    const link = linkOf[mode];
+    if (link && spawnSync('ip', `link add name try type ${link}`.split(' ')).status !== 0) {
+      process.stderr.write(`bench: this kernel has no ${mode}: not measured (scripts/vm-lab run has one)\n`);
+      continue;
+    }
+    if (link) runLine('ip link delete try');
+    rows.push(await measure(bench, mode));
+  }
   return rows;
 }
 

@@ -17,6 +17,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { ChecksumOffload } from './offload.ts';
 import { PathMtu } from './path-mtu.ts';
 import { Poll } from './poll.ts';
 import { Prober } from './probe.ts';
@@ -60,11 +61,12 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
   const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const offload = new ChecksumOffload({ config, exec, kernel, registry: status.registry, changed, log });
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
   const wanted = wantedOf(source, config, log, changed);
-  const watchers = { speaker, prober, ways, pathMtu, addressWatch, wanted, installer: care?.installer };
+  const watchers = { speaker, prober, ways, pathMtu, offload, addressWatch, wanted, installer: care?.installer };
   const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
@@ -78,7 +80,7 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
   const folder = new FolderWatch(config.paths.cniConf, changed);
-  const looking = [prober, ways, pathMtu, addressWatch, ...(wanted ? [wanted] : [])];
+  const looking = [prober, ways, pathMtu, offload, addressWatch, ...(wanted ? [wanted] : [])];
   const caring = [...(care?.tasks ?? []), folder];
   const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, ...looking, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];

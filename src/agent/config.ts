@@ -75,6 +75,7 @@ export const configSchema = z.object(
       .prefault({}),
     masquerade: yesOrNo(true),
     flowtable: z.union([z.boolean(), z.literal('auto')], 'true, false or "auto"').default(false),
+    checksumOffload: z.union([z.boolean(), z.literal('auto')], 'true, false or "auto"').default('auto'),
     vxlan: z
       .object(
         { id: integer(1, 16_777_215).default(1), port: integer(1, 65_535).default(4789) },

@@ -36,6 +36,8 @@ export interface LookOptions {
   readonly known?: Known | undefined;
   /** What was measured: HostFacts.pathMtus. */
   readonly pathMtus?: ReadonlyMap<string, number> | undefined;
+  /** What was decided: HostFacts.txChecksums. A host that is not read keeps to what it was. */
+  readonly txChecksums?: ReadonlyMap<string, boolean> | undefined;
   /** Hears of changes right before they are made. */
   readonly about?: (changes: readonly Change[]) => void;
 }
@@ -48,6 +50,7 @@ export async function look({
   printed = new Map(),
   known,
   pathMtus,
+  txChecksums = new Map(),
 }: LookOptions): Promise<Outlook> {
   if (known) {
     const facts = { ...known.facts, pathMtus };
@@ -57,8 +60,9 @@ export async function look({
   const found = await readHost(kernel, {
     wireguard: modesOf(settings).includes('wireguard'),
     flowtable: settings.flowtable !== false,
+    features: [...txChecksums.keys()],
   });
-  const facts = { ...found.facts, pathMtus };
+  const facts = { ...found.facts, pathMtus, txChecksums };
   const plan = planNode(view, settings, facts);
   return { facts, plan, ...changesOf(ownedState(found, plan.state, plan.own.mac, kernel, printed), plan) };
 }

@@ -1,12 +1,19 @@
 /** Reads the host for the agent: what the planner has to know, and what is ours. All listings at once, one process each. */
 
-import { addressesOf, fdbOf, linksOf, neighboursOf, routesOf, wireguardOf } from '../apply/read.ts';
+import { addressesOf, fdbOf, linksOf, neighboursOf, routesOf, txChecksumOf, wireguardOf } from '../apply/read.ts';
 import { CommandError } from '../errors.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
 import { clusterTable } from '../plan/cluster-table.ts';
 import { flowtableCheck, flowtableTable } from '../plan/flowtable.ts';
-import { emptyState, type NamespaceState, type RouteState, routeProtocol, type TableState } from '../plan/host.ts';
+import {
+  emptyState,
+  type LinkState,
+  type NamespaceState,
+  type RouteState,
+  routeProtocol,
+  type TableState,
+} from '../plan/host.ts';
 import { deviceNames, devices, isOurs } from '../plan/overlay.ts';
 import type { HostFacts } from '../plan/underlay.ts';
 import { markOf } from '../store/keys.ts';
@@ -65,18 +72,38 @@ function isStrict(kernel: Kernel, dev: string): boolean {
   return Math.max(all ?? 0, own ?? 0) === 1;
 }
 
-/** `wireguard`: look at its peers too, which takes the program wg; `flowtable`: whether the kernel has such. */
-export async function readHost(
-  kernel: Kernel,
-  { wireguard, flowtable }: { wireguard: boolean; flowtable: boolean },
-): Promise<FoundHost> {
+/** What ethtool says of these devices, those left out that are not there; undefined: there is no ethtool. */
+async function readTxChecksums(kernel: Kernel, names: readonly string[]) {
+  try {
+    const shown = await Promise.all(names.map((name) => orNone(kernel.showFeatures(name), '')));
+    return new Map(names.map((name, i) => [name, txChecksumOf(shown[i]!)]));
+  } catch (error) {
+    if (error instanceof CommandError && error.reason === 'no-program') return undefined;
+    throw error;
+  }
+}
+
+const withTxChecksum = (link: LinkState, txChecksum: boolean | undefined): LinkState =>
+  txChecksum === undefined ? link : { ...link, txChecksum };
+
+interface WhatToRead {
+  /** Look at its peers too, which takes the program wg. */
+  readonly wireguard: boolean;
+  /** Whether the kernel has such. */
+  readonly flowtable: boolean;
+  /** Devices to look at with ethtool. */
+  readonly features: readonly string[];
+}
+
+export async function readHost(kernel: Kernel, { wireguard, flowtable, features }: WhatToRead): Promise<FoundHost> {
   const hasIpv6 = kernel.readSysctl('net/ipv6/conf/all/forwarding') !== undefined;
-  const [shown, shown6, fdb, dump, tables] = await Promise.all([
+  const [shown, shown6, fdb, dump, tables, checksums] = await Promise.all([
     kernel.show(['link show', 'addr show', 'neigh show nud permanent', 'route show']),
     hasIpv6 ? kernel.show(['route show'], undefined, 6) : [],
     orNone(kernel.showBridge(['fdb', 'show', 'dev', devices.vxlan]), []),
     wireguard ? orNone(kernel.showWireguard(devices.wireguard), '') : '',
     readTables(kernel),
+    readTxChecksums(kernel, features),
   ]);
   const [links = [], addresses = [], neighbours = [], routes4 = []] = shown;
   const [routes6 = []] = shown6;
@@ -84,10 +111,11 @@ export async function readHost(
   const advertised = routes.flatMap((r) => (r.protocol === 'ra' && r.dev ? [r.dev] : []));
   return {
     facts: {
-      links: linksOf(links),
+      links: linksOf(links).map((l) => withTxChecksum(l, checksums?.get(l.name))),
       addresses: addressesOf(addresses),
       routes: routes.filter((r) => r.protocol !== routeProtocol),
       hasIpv6,
+      ...(features.length > 0 && { hasEthtool: checksums !== undefined }),
       ...(flowtable && { hasFlowtable: tables.has(flowtableTable) || (await hasFlowtable(kernel)) }),
       strict: [...new Set(addressesOf(addresses).map((a) => a.dev))].filter((dev) => isStrict(kernel, dev)),
       advertised: [...new Set(advertised)].filter((dev) =>

@@ -1,6 +1,5 @@
 /** Asks once over every way to every node that this host has, and finds how long packets may be. What `culvert probe` shows. */
 
-import { connect } from 'node:net';
 import type { Exec } from '../kernel/exec.ts';
 import { familyOf } from '../net/address.ts';
 import { adviceOn } from '../plan/advice.ts';
@@ -11,11 +10,12 @@ import { podFamiliesOf } from '../plan/overlay.ts';
 import type { NodeSettings } from '../plan/settings.ts';
 import { modeBetween } from '../plan/share.ts';
 import { pool } from '../pool.ts';
+import { knock } from './knock.ts';
 import { findPathMtu } from './path-search.ts';
 import { type Ping, ping } from './ping.ts';
 
 const breadth = 16;
-const connectMs = 2000;
+const bgpPort = 179;
 
 /** One way to one node, as found. */
 export interface Found {
@@ -77,25 +77,11 @@ function questionsOf({ nodes }: ClusterView, { own, ways }: NodePlan, settings: 
     });
 }
 
-/** Whether a connection is answered, if only by a refusal; undefined: nothing came. */
-function knock(host: string, localAddress: string): Promise<'taken' | 'refused' | undefined> {
-  const { promise, resolve } = Promise.withResolvers<'taken' | 'refused' | undefined>();
-  const socket = connect({ host, port: 179, localAddress });
-  const end = (answer: 'taken' | 'refused' | undefined): void => {
-    socket.destroy();
-    resolve(answer);
-  };
-  socket.setTimeout(connectMs, () => end(undefined));
-  socket.on('connect', () => end('taken'));
-  socket.on('error', (error: NodeJS.ErrnoException) => end(error.code === 'ECONNREFUSED' ? 'refused' : undefined));
-  return promise;
-}
-
 /** BGP's sessions; those that a password signs answer nobody who has not signed, and are left to /readyz. */
 async function knockAtSpeakers({ bgp }: NodePlan, settings: NodeSettings): Promise<string[]> {
   const open = bgp?.sessions.filter((s) => s.passwordInclude === undefined) ?? [];
   const lines = await pool(open, breadth, async ({ peer, address, local }) => {
-    const answer = await knock(address, local.address);
+    const answer = await knock({ address, source: local.address }, bgpPort);
     if (answer === 'taken') return [];
     const text =
       answer === 'refused'

@@ -7,6 +7,7 @@ import { withAbleCandidates } from './candidates.ts';
 import { type AgentConfig, withTraffic } from './config.ts';
 import { look } from './converge.ts';
 import { withKeys } from './keys.ts';
+import { readTxChecksums } from './offload.ts';
 import { readPathMtus } from './path-mtu.ts';
 import { clusterFile } from './source.ts';
 import { readChosen } from './ways.ts';
@@ -22,6 +23,7 @@ export async function outlookOf(config: AgentConfig, exec: Exec) {
     settings,
     kernel: createKernel(exec, undefined, config.paths.sysctls),
     pathMtus: readPathMtus(config),
+    txChecksums: readTxChecksums(config),
   });
   return { view, settings, notes: source.notes, ...outlook };
 }

@@ -32,6 +32,7 @@ import { withKeys } from './keys.ts';
 import { type Log, Once } from './log.ts';
 import { collectWhenIdle } from './memory.ts';
 import { conflistName, otherConflists, writeNodeFiles, writeNotReady } from './node-files.ts';
+import type { ChecksumOffload } from './offload.ts';
 import type { PathMtu } from './path-mtu.ts';
 import type { Prober } from './probe.ts';
 import type { Speaker } from './speaker.ts';
@@ -51,6 +52,7 @@ export interface ReconcilerParts {
   readonly prober: Prober;
   readonly pathMtu: PathMtu;
   readonly ways: Ways;
+  readonly offload: ChecksumOffload;
   /** Where the agent takes care of the plugins' executables. */
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly addressWatch: AddressWatch;
@@ -149,7 +151,7 @@ export class Reconciler implements Task {
 
   /** Answers what the kernel refused, in words. */
   async #converge(view: ClusterView): Promise<string[]> {
-    const { kernel, speaker, prober, ways, pathMtu, status, log } = this.#parts;
+    const { kernel, speaker, prober, ways, pathMtu, offload, status, log } = this.#parts;
     const { reasons } = this.#wake;
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
@@ -157,8 +159,8 @@ export class Reconciler implements Task {
     const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
     const settings = await this.#settings(view);
     const about = (changes: readonly Change[]) => this.#journal.keep(changes);
-    const pathMtus = pathMtu.measured;
-    const done = await converge({ view, settings, kernel, printed: this.#printed, known, pathMtus, about });
+    const measured = { pathMtus: pathMtu.measured, txChecksums: offload.wanted };
+    const done = await converge({ view, settings, kernel, printed: this.#printed, known, ...measured, about });
     const { plan, changes, failures, facts } = done;
     const isRepair =
       changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
@@ -174,6 +176,7 @@ export class Reconciler implements Task {
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
     ways.aim(plan);
+    offload.aim(plan, view.nodes);
     const refused = failures.map((f) => `the kernel refused: ${f.lines}: ${f.error}`);
     // what BIRD has in the kernel goes only when all else is there
     if (plan.bgp || refused.length === 0) refused.push(...(await speaker.ensure(plan.bgp)));
@@ -226,6 +229,7 @@ export class Reconciler implements Task {
       cluster: view.digest,
       traffic: spelled(settings),
       mtu: plan.mtuBytes,
+      softwareChecksums: plan.state.links.filter((l) => l.txChecksum === false).map((l) => l.name),
       notAccepted,
       unanswered,
     });
@@ -247,6 +251,7 @@ export class Reconciler implements Task {
       [undefined, this.#parts.speaker.problems],
       [undefined, this.#parts.pathMtu.problems],
       [undefined, this.#parts.ways.problems],
+      [undefined, this.#parts.offload.problems],
       ['DuplicateAddress', this.#parts.addressWatch.problems],
       ['ForwardDropped', this.#firewall],
       ['NotInstalled', this.#parts.installer?.problems ?? []],

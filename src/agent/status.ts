@@ -15,6 +15,8 @@ export interface Applied {
   readonly traffic: ClusterTraffic;
   /** Of pods to come, in bytes. */
   readonly mtu: number;
+  /** Tunnel devices whose packets get their checksums from this host's processor, since devices below make them wrong. */
+  readonly softwareChecksums: readonly string[];
   /** What of `alsoAccept` cannot be had. */
   readonly notAccepted: readonly string[];
   /** What of the way that is only accepted is not there yet: "node2 at 10.244.2.0". */

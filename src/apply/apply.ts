@@ -35,6 +35,7 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
   for (const [i, { program, texts }] of runs.entries()) {
     if (program === 'bridge') await kernel.bridge(texts, netns);
     else if (program === 'wg') await kernel.wg(texts);
+    else if (program === 'ethtool') await kernel.ethtool(texts);
     else await kernel.ip(texts, netns, i === 0 ? early : [], program === 'ip -6' ? 6 : undefined);
   }
   for (const { sysctl, late } of sysctls) if (late) kernel.writeSysctl(sysctl);

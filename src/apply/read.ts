@@ -13,6 +13,7 @@ import type {
   VlanState,
   WireGuardState,
 } from '../plan/host.ts';
+import { txChecksumFeature } from '../plan/render.ts';
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
 const number = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined);
@@ -212,6 +213,12 @@ export function wireguardOf(
       preshared: orEmpty(preshared) && markOf(orEmpty(preshared)),
     })),
   };
+}
+
+/** Whether a device leaves checksums of what is sent to those below, of `ethtool -k DEVICE`; undefined: it has no such feature. */
+export function txChecksumOf(shown: string): boolean | undefined {
+  const state = new RegExp(`^\\s*${txChecksumFeature}: (on|off)`, 'm').exec(shown)?.[1];
+  return state === undefined ? undefined : state === 'on';
 }
 
 /** VLANs of `bridge -j vlan show`. */

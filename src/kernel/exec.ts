@@ -96,6 +96,7 @@ const packages: Readonly<Record<string, string>> = {
   bird: 'bird2',
   bridge: 'iproute2',
   conntrack: 'conntrack',
+  ethtool: 'ethtool',
   ip: 'iproute2',
   nft: 'nftables',
   nsenter: 'util-linux',

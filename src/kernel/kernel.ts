@@ -42,6 +42,10 @@ export interface Kernel {
   wg(lines: readonly string[]): Promise<void>;
   /** What `wg show DEVICE dump` prints: the private key too, so it is for no log. Throws CommandError not-found. */
   showWireguard(dev: string): Promise<string>;
+  /** Commands of ethtool in our own namespace, each a process. */
+  ethtool(lines: readonly string[]): Promise<void>;
+  /** What `ethtool -k DEVICE` prints. Throws CommandError: not-found, no-program. */
+  showFeatures(dev: string): Promise<string>;
   /** `show` commands of ip, their JSON in order, in one process. `route show` means IPv4 unless the family is 6. */
   show(lines: readonly string[], netns?: string, family?: 4 | 6): Promise<unknown[][]>;
   /** One `show` command of bridge. */
@@ -178,6 +182,10 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
         throw reason === 'other' ? new CommandError(argv, exitCode, 'wg could not read the device', reason) : error;
       }
     },
+    async ethtool(lines) {
+      for (const line of lines) await exec(['ethtool', ...line.split(' ')]);
+    },
+    showFeatures: (dev) => exec(['ethtool', '-k', dev]),
     async show(lines, netns, family) {
       const options = ['-d', '-j', ...(family ? [`-${family}`] : []), '-batch', '-'];
       return parseBatch(await exec(['ip', ...options], { stdin: batch(lines), netns }));

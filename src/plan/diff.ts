@@ -83,6 +83,7 @@ const linkAttributes = [
   'addrGenMode',
   'hairpin',
   'isolated',
+  'txChecksum',
   'up',
 ] as const;
 /** What `ip link add` sets in the same step. */

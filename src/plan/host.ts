@@ -56,6 +56,8 @@ export interface LinkState {
   /** Attributes of a bridge's port. */
   hairpin?: boolean;
   isolated?: boolean;
+  /** Checksums of what is sent are left to devices below (ethtool's tx-checksum-ip-generic). Read only where a plan asks. */
+  txChecksum?: boolean;
 }
 
 export interface AddressState {

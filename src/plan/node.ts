@@ -7,6 +7,7 @@ import { type ClusterNode, type ClusterView, PlanError, type PlanProblem } from 
 import { planClusterTable } from './cluster-table.ts';
 import { flowDevices, planFlowtable } from './flowtable.ts';
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState, type TableState } from './host.ts';
+import { ethtoolProblems } from './offload.ts';
 import { podFamiliesOf } from './overlay.ts';
 import type { PathTarget } from './path-mtu.ts';
 import { planPaths } from './paths.ts';
@@ -99,6 +100,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
     settings,
     facts,
   });
+  problems.push(...ethtoolProblems(facts));
   const routes = withoutForeign(paths.routes, facts, problems);
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const devices = new Set<string>();

@@ -104,6 +104,7 @@ export function planDevice(
   link: Partial<LinkState> & { mtu: number },
 ): Partial<NamespaceState> {
   const name = devices[make.kind];
+  const txChecksum = facts.hasEthtool ? facts.txChecksums?.get(name) : undefined;
   const conf = (family: Family, key: string, value: string) => ({ key: `net/ipv${family}/conf/${name}/${key}`, value });
   return {
     links: [
@@ -114,6 +115,7 @@ export function planDevice(
         // a link-local address would have neighbours looked for where nothing is flooded
         ...(facts.hasIpv6 && { addrGenMode: 'none' as const }),
         alias: aliasOf(name),
+        ...(txChecksum !== undefined && { txChecksum }),
         up: true,
       },
     ],

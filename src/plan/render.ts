@@ -5,7 +5,7 @@ import type { LinkState, PeerState, RouteState, RuleState, TableState, VlanState
 
 /** A line for one of the programs; `sysctl` lines are "key=value". */
 export interface Line {
-  program: 'ip' | 'ip -6' | 'bridge' | 'wg' | 'sysctl' | 'nft';
+  program: 'ip' | 'ip -6' | 'bridge' | 'wg' | 'ethtool' | 'sysctl' | 'nft';
   text: string;
 }
 
@@ -16,6 +16,9 @@ const words = (...parts: (string | number | false | undefined)[]): string =>
 const quoted = (text: string): string => `"${text.replaceAll(/["\\\n]/g, '')}"`;
 
 const onOff = (value: boolean): string => (value ? 'on' : 'off');
+
+/** In ethtool's words. */
+export const txChecksumFeature = 'tx-checksum-ip-generic';
 
 function renderAddLink({ name, make, mtu, address }: LinkState): string {
   const head = words(
@@ -82,7 +85,7 @@ function renderAddLink({ name, make, mtu, address }: LinkState): string {
   }
 }
 
-function renderSetLink(name: string, set: LinkAttributes): string[] {
+function renderSetLink(name: string, set: LinkAttributes): Line[] {
   const attributes = words(
     set.address && `address ${set.address}`,
     set.mtu !== undefined && `mtu ${set.mtu}`,
@@ -99,10 +102,15 @@ function renderSetLink(name: string, set: LinkAttributes): string[] {
     set.isolated !== undefined && `isolated ${onOff(set.isolated)}`,
   );
   return [
-    mode && `link set dev ${name} ${mode}`,
-    attributes && `link set dev ${name} ${attributes}`,
-    port && `link set dev ${name} type bridge_slave ${port}`,
-  ].filter((l) => l !== '');
+    ...(set.txChecksum === undefined ? [] : ethtool(`-K ${name} ${txChecksumFeature} ${onOff(set.txChecksum)}`)),
+    ...[
+      mode && `link set dev ${name} ${mode}`,
+      attributes && `link set dev ${name} ${attributes}`,
+      port && `link set dev ${name} type bridge_slave ${port}`,
+    ]
+      .filter((l) => l !== '')
+      .flatMap(ip),
+  ];
 }
 
 function renderRoute(r: RouteState): string {
@@ -167,6 +175,7 @@ const addressFlag = (address: string): string | false =>
 const ip = (text: string): Line[] => [{ program: 'ip', text }];
 const bridge = (text: string): Line[] => [{ program: 'bridge', text }];
 const wg = (text: string): Line[] => [{ program: 'wg', text }];
+const ethtool = (text: string): Line[] => [{ program: 'ethtool', text }];
 const nft = (text: string): Line[] => [{ program: 'nft', text }];
 
 export function render(change: Change): Line[] {
@@ -174,7 +183,7 @@ export function render(change: Change): Line[] {
     case 'add-link':
       return ip(renderAddLink(change.link));
     case 'set-link':
-      return renderSetLink(change.name, change.set).flatMap(ip);
+      return renderSetLink(change.name, change.set);
     case 'move-link': {
       const { name, netns, alias, group } = change.to;
       return ip(

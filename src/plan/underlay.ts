@@ -21,6 +21,10 @@ export interface HostFacts {
   readonly hasFlowtable?: boolean;
   /** What was measured: how long packets may be that get to an address as they are. */
   readonly pathMtus?: ReadonlyMap<string, number> | undefined;
+  /** Devices of ours that are, or are not, to leave checksums to those below; the others stay as they are. */
+  readonly txChecksums?: ReadonlyMap<string, boolean> | undefined;
+  /** There is an ethtool to do that with; looked at only where `txChecksums` says something. */
+  readonly hasEthtool?: boolean;
 }
 
 /** How an address is reached. */

@@ -61,6 +61,7 @@ const tools: [string, string][] = [
   ['wg --version', 'wireguard-tools'],
   ['ping -V', 'iputils'],
   ['arping -V', 'iputils'],
+  ['ethtool --version', 'ethtool'],
   ['bird --version', 'BIRD version'],
   ['birdc --version', ''],
   ['nsenter --version', 'util-linux'],

@@ -239,7 +239,7 @@ describe('culvert uninstall', () => {
     ]);
     await agent.stop();
     // what one that ran longer, with more nodes, leaves as well, and one that was killed
-    for (const name of ['path-mtu.json', 'ways.json', '.ways.json.next', '.node.json.next']) {
+    for (const name of ['path-mtu.json', 'offload.json', 'ways.json', '.ways.json.next', '.node.json.next']) {
       writeFileSync(join(host.dir, 'run', name), '{}');
     }
     const listed = uninstall('--dry-run', '--force');

@@ -3,11 +3,13 @@
 import { spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, type TestContext } from 'vitest';
 import { pinging } from '../../src/lab/pinging.ts';
-import { Fabric, read, until } from '../support/agents.ts';
+import { Fabric, patience, read, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import type { Stack } from '../support/cluster.ts';
+import { tcpStream } from '../support/flow.ts';
 import { Sniffer } from '../support/sniffer.ts';
 import { type Feature, lacking } from '../support/suite.ts';
 
@@ -74,6 +76,39 @@ async function wire(filter: string, target: string, size = 56): Promise<string> 
 
 const target: Readonly<Record<4 | 6, string>> = { 4: '10.244.3.5', 6: 'fd00:244:3::5' };
 
+/** n1's device towards n3's pod. */
+const deviceTo = (family: 4 | 6): string =>
+  /\bdev (\S+)/.exec(node(1).host.exec(`ip route get ${target[family]}`))![1]!;
+
+/** Devices with flannel's parameters, and IPv6's like them. */
+const byHand: Readonly<Record<string, string>> = {
+  'culvert-vxlan': 'vxlan id 9 local 192.168.1.1 dev sw nolearning dstport 8472',
+  'culvert-ipip': 'ipip local 192.168.1.1',
+  'culvert-ip6tnl': 'ip6tnl external',
+  'culvert-wg': 'wireguard',
+};
+
+/** Offloads as ethtool tells them: of ours, and of such a device made by hand. */
+function featuresOf(device: string): [string, string] {
+  const { router } = fabric;
+  const shown = (text: string) => text.split('\n').slice(1).join('\n');
+  router.exec(`ip link add name hand type ${byHand[device]}`);
+  const its = router.exec('ethtool -k hand');
+  router.exec('ip link delete dev hand');
+  return [shown(node(1).host.exec(`ethtool -k ${device}`)), shown(its)];
+}
+
+/** Packets of a stream between pods longer than `bytes`, as n1's tunnel device takes them: cut below it, where packets leave (GSO). */
+async function longSegments(family: 4 | 6, bytes: number): Promise<string> {
+  const sniffer = await Sniffer.start(node(1).host.netns, deviceTo(family), `tcp and greater ${bytes}`);
+  const stream = await tcpStream(node(1).pod, node(3).pod, target[family]);
+  await sleep(300 * patience);
+  const { sent, received } = await stream.stop();
+  expect(received).toBe(sent);
+  expect(Number.parseInt(sent, 10)).toBeGreaterThan(0);
+  return sniffer.stop();
+}
+
 describe('pods and nodes on three nodes reach each other', () => {
   for (const c of cases) {
     it(nameOf(c), async (context) => {
@@ -87,6 +122,9 @@ describe('pods and nodes on three nodes reach each other', () => {
       for (const family of c.pods === 'dual' ? ([4, 6] as const) : ([4] as const)) {
         const size = c.mtu - (family === 4 ? 28 : 48);
         expect(await wire('ip[6:2] & 0x1fff != 0 or ip6 proto 44', target[family], size)).toBe('');
+        const [ours, its] = featuresOf(deviceTo(family));
+        expect(ours).toBe(its);
+        expect(await longSegments(family, 2 * c.mtu)).not.toBe('');
       }
     });
   }

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Fabric, type Line, until } from '../support/agents.ts';
+import { needs } from '../support/case.ts';
 import { pings } from '../support/flow.ts';
 import { binDir, Host } from '../support/netns.ts';
 import { lacking } from '../support/suite.ts';
@@ -117,6 +118,37 @@ describe('mode auto', () => {
     expect(wayTo(1, 3).way).toBe('routed');
     expect(node(1).agent.applied).toEqual([]);
     for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
+  });
+
+  it('goes on down the list: ipip, then WireGuard, and up again', { timeout: 900_000 }, async ({ skip }) => {
+    for (const feature of ['ipip', 'ip6tnl', 'wireguard'] as const) needs({ skip }, feature, 'on demand');
+    const steps = [
+      { way: 'routed', before: 'vxlan', rules: ['udp dport 4789'] },
+      { way: 'ipip', before: 'routed', rules: ['ip saddr 10.244.0.0/16', 'ip6 saddr fd00:244::/32'] },
+      { way: 'wireguard', before: 'ipip', rules: ['meta l4proto { 4, 41 }'] },
+    ];
+    for (const { way, before, rules } of steps) {
+      for (const rule of rules) drop(rule);
+      await agreeOn(way);
+      expect(wayTo(1, 3).passing).toMatchObject({ [before]: 'none', [way]: 'full' });
+      expect(await fabric.unreachable('dual')).toEqual([]);
+      expect(wayTo(1, 2).way).toBe('vxlan');
+    }
+    drop('udp dport 51820');
+    await until(
+      () => `nothing passes between n1 and n3: ${JSON.stringify(ways(1))}`,
+      () => Object.values(wayTo(1, 3).passing).every((p) => p === 'none'),
+      60_000,
+    );
+    expect(wayTo(1, 3).way).toBe('wireguard');
+    expect(node(1).agent.get('/readyz')).toContain('no way to node \\"n3\\" passes (vxlan, routed, ipip, wireguard)');
+    const { stdout } = probe(1);
+    expect(stdout).toContain('problem: n3 by wireguard: UDP port 51820 between');
+    expect(stdout).toMatch(/^note: n3 by ipip: IP protocol/m);
+    undrop();
+    drop('udp dport 4789');
+    await agreeOn('routed');
+    expect(await fabric.unreachable('dual')).toEqual([]);
   });
 
   it('comes back when that passes again for a while, and loses no packet', { timeout: 120_000 }, async () => {

@@ -40,6 +40,7 @@ describe('the agent configuration', () => {
 
   it.each<[string, unknown, string[]]>([
     ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
+    ['checksumOffload', { checksumOffload: 'off' }, ['checksumOffload: "off": true, false or "auto"']],
     ['flowtable', { flowtable: 'yes' }, ['flowtable: "yes": true, false or "auto"']],
     [
       'pathMtu',

@@ -17,6 +17,7 @@ const status = (node: string, more: Partial<NodeStatus> = {}): NodeStatus => ({
   mtu: 1450,
   notAccepted: [],
   unanswered: [],
+  softwareChecksums: [],
   sourceOk: true,
   pools: [
     { family: 'ipv6', size: 2 ** 64, leased: 12 },

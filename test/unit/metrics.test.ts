@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tasksOf } from '../../src/agent/agent.ts';
 import { decodeConfig } from '../../src/agent/config.ts';
+import { ChecksumOffload } from '../../src/agent/offload.ts';
 import { SessionMetrics } from '../../src/agent/session-metrics.ts';
 import { Status } from '../../src/agent/status.ts';
 import { WayMetrics } from '../../src/agent/way-metrics.ts';
+import { createKernel } from '../../src/kernel/kernel.ts';
 
 const root = join(import.meta.dirname, '../..');
 const text = (file: string): string => readFileSync(join(root, file), 'utf8');
@@ -36,6 +38,9 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+const configOf = (listen: string) =>
+  decodeConfig({ node: 'n1', mode: 'vxlan', listen, paths: { state: tmpdir(), run: tmpdir() } });
+
 /** Names and types as an agent serves them, its loop not running. */
 const served = new Map<string, string>();
 const stop = new AbortController();
@@ -43,8 +48,7 @@ let running: Promise<void> | undefined;
 
 beforeAll(async () => {
   const listen = `127.0.0.1:${await freePort()}`;
-  const config = decodeConfig({ node: 'n1', mode: 'vxlan', listen, paths: { state: tmpdir(), run: tmpdir() } });
-  const http = tasksOf(config, [], () => {}).find((t) => t.name === 'http')!;
+  const http = tasksOf(configOf(listen), [], () => {}).find((t) => t.name === 'http')!;
   running = http.run(stop.signal);
   const answer = await (await fetch(`http://${listen}/metrics`)).text();
   for (const [, name, type] of answer.matchAll(/^# TYPE (\w+) (\w+)$/gm)) served.set(name!, type!);
@@ -64,6 +68,9 @@ describe('the table of metrics', () => {
     const { registry } = new Status();
     new SessionMetrics(registry);
     new WayMetrics(registry);
+    const exec = async () => '';
+    const config = configOf('127.0.0.1:9467');
+    new ChecksumOffload({ config, exec, kernel: createKernel(exec), registry, changed: () => {}, log: () => {} });
     for (const [name, { labels }] of documented) {
       const metric = registry.getSingleMetric(name) as unknown as { labelNames: string[] } | undefined;
       expect({ name, labels: metric?.labelNames }).toEqual({ name, labels });
@@ -74,7 +81,7 @@ describe('the table of metrics', () => {
 describe('culvert_mode', () => {
   it('says what carries, and during a change what is accepted too', async () => {
     const status = new Status();
-    const applied = { node: 'n1', cluster: 'a', mtu: 1450, notAccepted: [], unanswered: [] };
+    const applied = { node: 'n1', cluster: 'a', mtu: 1450, notAccepted: [], unanswered: [], softwareChecksums: [] };
     const vxlan = { mode: 'vxlan', sameSubnet: 'tunnel' } as const;
     const routed = { mode: 'routed', sameSubnet: 'tunnel' } as const;
     const lines = async () => (await status.registry.metrics()).match(/^culvert_mode\{.*$/gm);

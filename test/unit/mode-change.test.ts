@@ -280,7 +280,7 @@ function cluster(
       const how = behave(name, written.length);
       if (typeof how === 'string') return how;
       const cluster = JSON.stringify(traffic) ?? '';
-      const lists = { notAccepted: [], unanswered: [], ways: [], problems: [] };
+      const lists = { softwareChecksums: [], notAccepted: [], unanswered: [], ways: [], problems: [] };
       return { node: name, cluster, traffic: traffic ?? vxlan, mtu: 1450, ...lists, ...how };
     },
     say: (text) => void said.push(text),
@@ -351,7 +351,7 @@ describe('changeTraffic()', () => {
   });
 
   it('believes no node that has read another file', () => {
-    const lists = { notAccepted: [], unanswered: [], ways: [], problems: [] };
+    const lists = { softwareChecksums: [], notAccepted: [], unanswered: [], ways: [], problems: [] };
     const answer = { node: 'n1', cluster: 'a', traffic: spelled(vxlan), mtu: 1450, ...lists };
     expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken this step up yet' });
     expect(lackOf(answer, 'a', 'done', true)).toBeUndefined();

@@ -158,7 +158,7 @@ describe('findPathMtu()', () => {
 
 describe("nodes' MTUs", () => {
   const traffic = { mode: 'vxlan', sameSubnet: 'tunnel' } as const;
-  const lists = { notAccepted: [], unanswered: [], ways: [], problems: [] };
+  const lists = { softwareChecksums: [], notAccepted: [], unanswered: [], ways: [], problems: [] };
   const answers = (mtus: number[]) =>
     mtus.map((mtu, i) => ({ node: `n${i + 1}`, cluster: '', traffic, mtu, ...lists }));
 

@@ -17,6 +17,7 @@ import type { AgentConfig } from '../config.ts';
 import { abandoned, look, mainName } from '../install/executables.ts';
 import { privateKeyFile } from '../keys.ts';
 import { conflistName, conflistNetwork, nodeFileIn } from '../node-files.ts';
+import { offloadFile } from '../offload.ts';
 import { applyInParts } from '../parts.ts';
 import { pathMtuFile } from '../path-mtu.ts';
 import { seenClusterFile } from '../source.ts';
@@ -181,6 +182,7 @@ function agentFiles(config: AgentConfig): { path: string; detail?: string }[] {
     ...birds.sort().map((name) => ({ path: join(run, name) })),
     ...replaced(pathMtuFile(run), 'what was measured of the paths to other nodes'),
     ...replaced(chosenFile(run), 'what mode auto has chosen'),
+    ...replaced(offloadFile(run), 'what was found of checksum offload'),
     ...replaced(journalFile(state)),
     ...replaced(seenClusterFile(state), 'what was last seen of the cluster'),
     { path: privateKeyFile(config), detail: "the node's private key" },

@@ -36,6 +36,7 @@ const packages = [
     'ethtool',
     'iputils-ping',
     'iputils-arping',
+    'ethtool',
   ],
   ...['tcpdump', 'iperf3', 'curl', 'strace', 'containernetworking-plugins'],
 ];

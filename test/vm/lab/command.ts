@@ -8,12 +8,13 @@ import { parseSettings } from '../../../src/lab/command.ts';
 import { readTopologyFile } from '../../../src/lab/open.ts';
 import { ensureBase } from './base.ts';
 import { checkout, modulesDrive, projectDrive } from './drives.ts';
-import { byLayer, type InsideRun, lackingKernel, runInside } from './inside.ts';
+import { byLayer, type InsideRun, lackingKernel, runCommandInside, runInside } from './inside.ts';
 import { VmLab } from './lab.ts';
 import { endLab, execOn, isUp, serve } from './serve.ts';
 
 const help = `usage: scripts/vm-lab test FILE ...
        scripts/vm-lab test --not-run TALLY
+       scripts/vm-lab run -- COMMAND [ARGUMENT ...]
        scripts/vm-lab up [TOPOLOGY] [--set KEY=VALUE ...]
        scripts/vm-lab exec NODE -- COMMAND [ARGUMENT ...]
        scripts/vm-lab down
@@ -25,6 +26,7 @@ WireGuard, VLAN filtering of bridges, flow tables) is there. Images are made of 
 
   test   runs test files of any layer in a machine: test/conformance/bridge-vlan.test.ts. With --not-run the cases that
          a run of other layers with CULVERT_TALLY=TALLY could not run for want of something in the kernel.
+  run    runs a command of this checkout in a machine: scripts/vm-lab run -- node scripts/bench.ts --only throughput
   up     boots a machine for every node of a topology (default: conf/lab/three-nodes.yaml), starts the agents and
          attaches the pods; stays until "down", Ctrl-C or its own end.
   exec   runs a command on a node of the lab that is up: scripts/vm-lab exec node1 -- ip route
@@ -54,6 +56,18 @@ async function test(args: string[]): Promise<number> {
     if (exitCode !== 0) status = 1;
   }
   return status;
+}
+
+/** What a command printed and how it ended. */
+function print({ exitCode, stdout, stderr }: { exitCode: number; stdout: string; stderr: string }): number {
+  process.stdout.write(stdout);
+  process.stderr.write(stderr);
+  return exitCode;
+}
+
+async function run([dashes, ...argv]: string[]): Promise<number> {
+  if (dashes !== '--' || argv.length === 0) throw new UsageError('run: want -- COMMAND');
+  return print(await runCommandInside(argv));
 }
 
 async function up(args: string[]): Promise<number> {
@@ -86,10 +100,7 @@ const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 async function exec(args: string[]): Promise<number> {
   const [node, dashes, ...argv] = args;
   if (!node || dashes !== '--' || argv.length === 0) throw new UsageError('exec: want NODE -- COMMAND');
-  const { exitCode, stdout, stderr } = await execOn(node, argv.map(quoted).join(' '));
-  process.stdout.write(stdout);
-  process.stderr.write(stderr);
-  return exitCode;
+  return print(await execOn(node, argv.map(quoted).join(' ')));
 }
 
 async function down(): Promise<number> {
@@ -104,7 +115,7 @@ async function build(): Promise<number> {
   return 0;
 }
 
-const verbs: Record<string, (args: string[]) => Promise<number>> = { test, up, exec, down, build };
+const verbs: Record<string, (args: string[]) => Promise<number>> = { test, run, up, exec, down, build };
 
 async function main([name, ...args]: string[]): Promise<number> {
   const own = args.slice(0, args.includes('--') ? args.indexOf('--') : args.length);

@@ -18,8 +18,19 @@ import { makeImage } from './image.ts';
 
 export const checkout = join(import.meta.dirname, '../../..');
 
-/** What tests read of the checkout, the built executable first of all. */
-const parts = ['dist/bin', 'src', 'plugins', 'test', 'conf', 'vagrant', 'docs', 'package.json', 'tsconfig.json'];
+/** What tests and benchmarks read of the checkout, the built executable first of all. */
+const parts = [
+  'dist/bin',
+  'src',
+  'plugins',
+  'scripts',
+  'test',
+  'conf',
+  'vagrant',
+  'docs',
+  'package.json',
+  'tsconfig.json',
+];
 
 /** Tools of development that no test loads, and a third of node_modules. */
 const unwantedModules =

@@ -71,12 +71,12 @@ function script({ layer, files, names }: InsideRun): string {
   ].join('\n');
 }
 
-/** Runs tests of one layer in a machine of their own. */
-export async function runInside(run: InsideRun): Promise<InsideResult> {
+/** Does something in a machine of its own that has this checkout and Node. */
+async function inMachine<T>(name: string, work: (vm: Vm) => Promise<T>): Promise<T> {
   const [base, project, modules] = [await ensureBase(), await projectDrive(), await modulesDrive()];
   const dir = scratchDir();
   const vm = await Vm.boot({
-    name: run.layer,
+    name,
     dir,
     base,
     drives: { project, modules },
@@ -84,10 +84,20 @@ export async function runInside(run: InsideRun): Promise<InsideResult> {
     memoryMebibytes: 1536,
   });
   try {
-    const { exitCode, stdout } = await vm.run(script(run));
-    return { exitCode, output: stdout, tally: (await vm.run('cat /run/tally')).stdout };
+    return await work(vm);
   } finally {
     await vm.off();
     rmSync(dir, { recursive: true, force: true });
   }
 }
+
+/** Runs tests of one layer in a machine of their own. */
+export const runInside = (run: InsideRun): Promise<InsideResult> =>
+  inMachine(run.layer, async (vm) => {
+    const { exitCode, stdout } = await vm.run(script(run));
+    return { exitCode, output: stdout, tally: (await vm.run('cat /run/tally')).stdout };
+  });
+
+/** Runs a command, words as they stand, in this checkout. */
+export const runCommandInside = (argv: readonly string[]) =>
+  inMachine('command', (vm) => vm.run(`cd /project && ${argv.map(quoted).join(' ')}`));
