@@ -2,7 +2,7 @@
 
 import { until } from '../../support/agents.ts';
 import { image } from '../../support/image.ts';
-import { type Host, run } from '../../support/netns.ts';
+import { Host, run } from '../../support/netns.ts';
 import type { KubeLab } from './lab.ts';
 
 const scripts = {
@@ -181,7 +181,15 @@ export class Pods {
   }
 }
 
-/** A machine that is no node. */
+export const outsideAddress = '192.168.77.100';
+
+/** A machine on the nodes' link that is no node. The caller removes it. */
+export function machineOutside(lab: KubeLab): Host {
+  const host = new Host('out');
+  lab.join(host.name, 'eth0', [`${outsideAddress}/24`]);
+  return host;
+}
+
 export const fromHost = ({ netns, name }: Host): Client => ({
   name,
   sh: (line) => run(['nsenter', `--net=${netns}`, '--', 'sh', '-c', line]),

@@ -2,7 +2,19 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../../support/agents.ts';
-import { addressOf, ask, bigBytes, fetchBig, type Pod, type Pods, podSpec } from '../lab/pods.ts';
+import {
+  addressOf,
+  ask,
+  bigBytes,
+  type Client,
+  fetchBig,
+  fromHost,
+  machineOutside,
+  outsideAddress,
+  type Pod,
+  type Pods,
+  podSpec,
+} from '../lab/pods.ts';
 
 const hostPort = 8080;
 const bitsPerSecond = 1_000_000;
@@ -38,10 +50,15 @@ export function describeKubelet(pods: Pods): void {
       );
     });
 
-    it('hostPort: other nodes, their pods, its own node and the pod itself reach it', () => {
+    it('hostPort: machines outside, other nodes, their pods, its own node and the pod itself reach it', () => {
       const { hostIP } = pod.status as { hostIP: string };
-      const seenFrom = (client: ReturnType<Pods['fromNode']>, address: string) =>
-        ask(client, address, hostPort)[0]?.seen;
+      const seenFrom = (client: Client, address: string) => ask(client, address, hostPort)[0]?.seen;
+      const outside = machineOutside(pods.lab);
+      try {
+        expect(seenFrom(fromHost(outside), hostIP)).toBe(outsideAddress);
+      } finally {
+        outside.remove();
+      }
       expect(pods.addressesOf(other)).toContain(seenFrom(pods.fromNode(other), hostIP));
       expect(seenFrom(pods.fromPod(remote), hostIP)).toBe(addressOf(remote));
       for (const address of [hostIP, '127.0.0.1']) {

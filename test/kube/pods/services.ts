@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../../support/agents.ts';
-import { Host } from '../../support/netns.ts';
+import type { Host } from '../../support/netns.ts';
 import { lacking } from '../../support/suite.ts';
 import {
   type Answer,
@@ -11,12 +11,12 @@ import {
   askAll,
   type Client,
   fromHost,
+  machineOutside,
+  outsideAddress,
   type Pod,
   type Pods,
   podSpec,
 } from '../lab/pods.ts';
-
-const outsideAddress = '192.168.77.100';
 
 interface Service {
   readonly name: string;
@@ -125,8 +125,7 @@ export function describeServices(pods: Pods): void {
     let web: Pod[];
 
     beforeAll(async () => {
-      outside = new Host('out');
-      lab.join(outside.name, 'eth0', [`${outsideAddress}/24`]);
+      outside = machineOutside(lab);
       lab.do('proxies');
       for (const each of objects) lab.apply(each);
       web = await pods.ready(pods.nodes.length);
