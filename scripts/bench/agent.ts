@@ -48,7 +48,8 @@ export function writeConfig(file: string, dir: string, log: 'info' | 'debug'): v
   writeFileSync(file, JSON.stringify({ ...config, paths, log })); // YAML, too
 }
 
-const readyTimeoutMs = 30_000;
+/** An emulated machine takes its time. */
+const readyTimeoutMs = 120_000;
 
 interface Line {
   readonly msg: string;

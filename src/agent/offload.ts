@@ -77,6 +77,8 @@ export class ChecksumOffload implements Task {
   #aimed: { plan: NodePlan; nodes: readonly ClusterNode[] } | undefined;
   #skip = 0;
   #noProgram: string | undefined;
+  /** In words. */
+  #undecided: string | undefined;
   #wake = new AbortController();
 
   constructor(parts: OffloadParts) {
@@ -103,7 +105,7 @@ export class ChecksumOffload implements Task {
   }
 
   get problems(): string[] {
-    return this.#noProgram === undefined ? [] : [this.#noProgram];
+    return this.#undecided === undefined ? [] : [this.#undecided];
   }
 
   /** The host is, but for what the kernel refused, as in this plan. */
@@ -150,7 +152,7 @@ export class ChecksumOffload implements Task {
   async #check(device: string, ends: readonly TunnelEnd[], signal: AbortSignal): Promise<boolean> {
     for (const end of ends) {
       const heard = await this.#ask(end, signal);
-      if (heard === 'all') this.#noProgram = undefined;
+      if (heard === 'all') this.#undecided = undefined;
       if (heard === 'pings only') await this.#try(device, end, signal);
       if (heard !== 'nothing') return true;
     }
@@ -169,13 +171,17 @@ export class ChecksumOffload implements Task {
   async #try(device: string, end: TunnelEnd, signal: AbortSignal): Promise<void> {
     const { log } = this.#parts;
     const { node, address } = end;
-    const isOn = await this.#isOn(device, end);
-    if (isOn === undefined) return;
+    const isOn = await this.#isOn(device);
+    if (isOn === undefined) {
+      this.#undecided = `node "${node}" answers pings at ${address}, and neither TCP nor UDP; whether ${device}'s checksums are wrong cannot be found out: ${this.#noProgram ?? 'it is gone'}`;
+      return;
+    }
+    this.#undecided = undefined;
     this.#restUntil.set(device, performance.now() + restMs);
     if (!isOn) return;
     this.#find(device, 'trial');
-    await this.#switch(device, false, signal);
-    const heard = await this.#ask(end, signal);
+    const isOff = await this.#switch(device, false, applyMs, signal);
+    const heard = isOff ? await this.#ask(end, signal) : 'nothing';
     // what this leaves behind the next agent takes back
     if (signal.aborted) return;
     if (heard === 'all') {
@@ -189,23 +195,19 @@ export class ChecksumOffload implements Task {
     else this.#restUntil.delete(device);
   }
 
-  /** Whether there is anything to switch off; undefined: nobody can tell. */
-  async #isOn(device: string, { node, address }: TunnelEnd): Promise<boolean | undefined> {
+  /** Whether it leaves checksums to others; undefined: nobody can tell. */
+  async #isOn(device: string): Promise<boolean | undefined> {
     try {
-      const isOn = txChecksumOf(await this.#parts.kernel.showFeatures(device)) === true;
-      this.#noProgram = undefined;
-      return isOn;
+      return txChecksumOf(await this.#parts.kernel.showFeatures(device)) === true;
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
-      if (error.reason === 'no-program') {
-        this.#noProgram = `node "${node}" answers pings at ${address}, and neither TCP nor UDP: whether wrong checksums of ${device} are the reason cannot be found out, ${error.stderr}`;
-      }
+      this.#noProgram = error.reason === 'no-program' ? error.stderr : undefined;
       return undefined;
     }
   }
 
   async #takeBack(device: string, signal: AbortSignal): Promise<void> {
-    await this.#switch(device, true, signal);
+    await this.#switch(device, true, Number.POSITIVE_INFINITY, signal);
     if (signal.aborted) return;
     this.#wanted.delete(device);
     this.#find(device, undefined);
@@ -217,15 +219,17 @@ export class ChecksumOffload implements Task {
     writeDocument(offloadFile(this.#parts.config.paths.run), Object.fromEntries(this.#findings));
   }
 
-  /** By way of the plan, which may take its time. */
-  async #switch(device: string, isOn: boolean, signal: AbortSignal): Promise<void> {
+  /** By way of the plan, as long as that takes; answers false when it came to nothing in time. */
+  async #switch(device: string, isOn: boolean, ms: number, signal: AbortSignal): Promise<boolean> {
     this.#wanted.set(device, isOn);
     this.#parts.changed();
-    const end = performance.now() + applyMs;
-    const planned = () => this.#aimed?.plan.state.links.find((l) => l.name === device);
-    while (!signal.aborted && performance.now() < end && planned() && planned()?.txChecksum !== isOn) {
-      await this.#next(Math.max(end - performance.now(), 0));
+    const end = performance.now() + ms;
+    while (!signal.aborted && performance.now() < end) {
+      const found = await this.#isOn(device);
+      if (found === isOn || found === undefined) return found === isOn;
+      await this.#next(everyMs); // or until the next pass is over
     }
+    return false;
   }
 }
 

@@ -104,7 +104,7 @@ const saysOfAll = (msg: string, { devices }: Case) =>
   until(
     () => `${msg}: ${node(1).agent.output}`,
     () => devices.every((dev) => said(msg).includes(dev)),
-    90_000,
+    180_000,
   );
 
 async function again(): Promise<void> {
@@ -116,7 +116,7 @@ async function again(): Promise<void> {
 describe.each(cases)('$mode', (theCase) => {
   const { mode, devices, links } = theCase;
 
-  it('makes checksums itself where the card makes them wrong, and only there', { timeout: 180_000 * patience }, async ({
+  it('makes checksums itself where the card makes them wrong, and only there', { timeout: 300_000 * patience }, async ({
     skip,
   }) => {
     for (const link of links) needs({ skip }, link, 'on demand');

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Fabric, type Line, until } from '../support/agents.ts';
+import { Fabric, type Line, patience, until } from '../support/agents.ts';
 import { needs } from '../support/case.ts';
 import { pings } from '../support/flow.ts';
 import { binDir, Host } from '../support/netns.ts';
@@ -63,7 +63,7 @@ beforeAll(async () => {
   const keyed = able.includes('wireguard');
   await fabric.start(agent, 'dual', 'dual', (i) => (keyed ? { publicKey: node(i).agent.publicKey } : {}));
   mtu = /^culvert_mtu_bytes (\d+)$/m.exec(node(1).agent.get('/metrics'))![1]!;
-});
+}, 120_000 * patience);
 afterAll(async () => {
   await fabric.stop();
   endBirds(fabric);
