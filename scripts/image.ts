@@ -25,7 +25,20 @@ import { basename, dirname, join } from 'node:path';
 import { programFile } from '../src/kernel/exec.ts';
 
 /** What the agent runs, and `tc` and `birdc` for whoever looks why. Plugins run on the node, with the node's programs. */
-const programs = ['ip', 'bridge', 'tc', 'nft', 'wg', 'ping', 'arping', 'bird', 'birdc', 'nsenter', 'setpriv'];
+const programs = [
+  'ip',
+  'bridge',
+  'tc',
+  'nft',
+  'wg',
+  'ping',
+  'arping',
+  'bird',
+  'birdc',
+  'nsenter',
+  'setpriv',
+  'unshare',
+];
 /** Names of numbers; of each what this distribution has. */
 const data = ['/etc/iproute2', '/usr/share/iproute2', '/etc/protocols'];
 
