@@ -6,12 +6,11 @@
  */
 
 import { readFileSync, writeSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { basename } from 'node:path';
-import { getAsset, isSea } from 'node:sea';
+import { getAsset, getRawAsset, isSea } from 'node:sea';
 import { setFlagsFromString, startupSnapshot } from 'node:v8';
-import vm from 'node:vm';
 import { plugins } from '../plugins/plugins.ts';
+import { compileBundle, runBundle, writeCodeCache } from './bundle.ts';
 import { type Io, runPlugin } from './cni/skel.ts';
 import { createMachine } from './kernel/machine.ts';
 import { rehearse } from './rehearse.ts';
@@ -42,16 +41,9 @@ function writeAll(fd: number, text: string): void {
 
 /** What another bundle of the executable exports. */
 function loadBundle(name: string): unknown {
-  const module = { exports: {} };
-  const source = getAsset(name, 'utf8');
-  const run = vm.runInThisContext(`(function (exports, require, module) {${source}\n})`, { filename: name });
-  const requireBuiltin = createRequire(process.execPath);
-  run(
-    module.exports,
-    (id: string) => (id === './library.ts' ? loadBundle('kubernetes.cjs') : requireBuiltin(id)),
-    module,
-  );
-  return module.exports;
+  const compiled = Buffer.from(getRawAsset(`${name}.cache`) as ArrayBuffer);
+  const script = compileBundle(name, getAsset(name, 'utf8'), compiled);
+  return runBundle(script, (id) => (id === './library.ts' ? loadBundle('kubernetes.cjs') : undefined));
 }
 
 const loadCli = async (): Promise<Cli> =>
@@ -87,7 +79,8 @@ function die(error: unknown): void {
 const start = (): void => void main().catch(die);
 
 if (startupSnapshot.isBuildingSnapshot()) {
-  startupSnapshot.setDeserializeMainFunction(start);
+  // not in an executable yet: scripts/build.ts, for V8 takes compiled code only with the snapshot that it was compiled under
+  startupSnapshot.setDeserializeMainFunction(() => (isSea() ? start() : process.argv.slice(1).forEach(writeCodeCache)));
   void rehearse(plugins);
 } else {
   start();

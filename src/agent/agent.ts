@@ -1,13 +1,15 @@
 /** `culvert agent`: configuration → tasks, run until a signal. Ending leaves the data path as it is. */
 
 import { parseArgs } from 'node:util';
+import type { ClusterSource } from '../cluster/file.ts';
+import { KubernetesSource } from '../cluster/kubernetes/source.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
 import { podCidrSets } from '../net/range.ts';
 import { AddressWatch } from './address-watch.ts';
-import { type AgentConfig, readConfig } from './config.ts';
+import { type AgentConfig, parseListen, readConfig } from './config.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
 import { Installer } from './install/installer.ts';
@@ -23,6 +25,7 @@ import { createSource } from './source.ts';
 import { Speaker } from './speaker.ts';
 import { Status } from './status.ts';
 import type { Task } from './task.ts';
+import { WantedTraffic } from './wanted.ts';
 import { Ways } from './ways.ts';
 
 export const defaultConfigFile = '/etc/culvert/agent.yaml';
@@ -40,6 +43,13 @@ function careOf(
   return { installer, tasks: [installer, new FolderWatch(paths.cniBin, installer.folderChanged)] };
 }
 
+/** The task that brings about what people want of the whole cluster, where they can say so. */
+function wantedOf(source: ClusterSource, { node, listen }: AgentConfig, log: Log, changed: () => void) {
+  if (!(source instanceof KubernetesSource)) return undefined;
+  const tell = (reason: string, message: string): void => source.tell(reason, message);
+  return new WantedTraffic({ cluster: source.cluster, node, port: parseListen(listen)!.port, changed, tell, log });
+}
+
 /** The tasks of an agent with this configuration; `plugins` are the names that it may install. */
 export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
   const exec = createExec((command) => log('debug', 'run', { command }));
@@ -54,7 +64,8 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });
   const care = careOf(config, plugins, log, changed);
-  const watchers = { speaker, prober, ways, pathMtu, addressWatch, installer: care?.installer };
+  const wanted = wantedOf(source, config, log, changed);
+  const watchers = { speaker, prober, ways, pathMtu, addressWatch, wanted, installer: care?.installer };
   const reconciler = new Reconciler({ config, source, exec, kernel, ...watchers, status, log });
   const watching: Task = {
     name: 'watch',
@@ -68,7 +79,7 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const monitor = new Monitor(changed, devices, log);
   const poll = new Poll({ exec: createExec(), kernel, sysctls: () => reconciler.sysctls, devices, changed, log });
   const folder = new FolderWatch(config.paths.cniConf, changed);
-  const looking = [prober, ways, pathMtu, addressWatch];
+  const looking = [prober, ways, pathMtu, addressWatch, ...(wanted ? [wanted] : [])];
   const caring = [...(care?.tasks ?? []), folder];
   const tasks = [watching, monitor, poll, speaker, ...caring, reconciler, ...looking, ...sweep];
   return [...tasks, new HttpServer({ listen: config.listen, status, prober, ways, tasks })];

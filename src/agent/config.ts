@@ -17,6 +17,7 @@ const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
 const wantPath = 'a path that begins with "/"';
 const wantKeyFile = 'a path that begins with "/", without blanks and quotes';
+const wantNamespace = 'the name of a Kubernetes namespace';
 const wantInstall = 'true, false or "replace"';
 const wantSeconds = 'a whole number of seconds from 1 to 3600';
 
@@ -52,8 +53,12 @@ export const configSchema = z.object(
           source: oneOf('file', 'kubernetes'),
           file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml'),
           kubeconfig: z.string(wantPath).refine(isAbsolute, wantPath).optional(),
+          namespace: z
+            .string(wantNamespace)
+            .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, wantNamespace)
+            .optional(),
         },
-        'an object with source, file and kubeconfig',
+        'an object with source, file, kubeconfig and namespace',
       )
       .prefault({}),
     mode: oneOf(...trafficModes),

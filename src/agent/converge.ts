@@ -4,7 +4,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
 import type { ClusterView } from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
-import type { NamespaceState } from '../plan/host.ts';
+import type { NamespaceState, TableState } from '../plan/host.ts';
 import { type NodePlan, planNode } from '../plan/node.ts';
 import { modesOf, type NodeSettings } from '../plan/settings.ts';
 import type { HostFacts } from '../plan/underlay.ts';
@@ -79,19 +79,13 @@ export async function converge(options: LookOptions): Promise<Outlook & { readon
   for (const change of outlook.changes) {
     if (change.op !== 'replace-table' || !options.printed) continue;
     const text = await readTable(options.kernel, change.table.name);
-    if (text !== undefined) remember(options.printed, change.table.text, normalise(text));
+    if (text !== undefined) remember(options.printed, change.table, normalise(text));
   }
   return { ...outlook, failures };
 }
 
-/**
- * Another version of nft may print a table in another way than it was given. That is believed when it prints the same after two
- * applications: after one, somebody may have changed the table before it was read.
- */
-function remember(printed: Printed, asked: string, shown: string): void {
-  const doubtful = `? ${asked}`;
-  const before = printed.get(doubtful);
-  const head = asked.slice(0, asked.indexOf('{'));
-  for (const text of [...printed.keys()]) if (text.replace('? ', '').startsWith(head)) printed.delete(text);
-  if (shown !== normalise(asked)) printed.set(before === shown ? asked : doubtful, shown);
+function remember(printed: Printed, { name, text: asked }: TableState, shown: string): void {
+  const before = printed.get(name);
+  if (shown === normalise(asked)) printed.delete(name);
+  else printed.set(name, { asked, shown, isSure: before?.asked === asked && before.shown === shown });
 }

@@ -102,8 +102,16 @@ export async function readHost(
   };
 }
 
-/** How nft printed the texts of tables that we applied: another version of nft may spell them differently. */
-export type Printed = Map<string, string>;
+/** How nft prints a table in another way than it was given, as another version of nft may. */
+export interface Printing {
+  readonly asked: string;
+  readonly shown: string;
+  /** It has done so twice: after one application somebody may have changed the table before it was read. */
+  readonly isSure: boolean;
+}
+
+/** By the table's name. */
+export type Printed = Map<string, Printing>;
 
 function foundTables(
   found: ReadonlyMap<string, string>,
@@ -112,8 +120,11 @@ function foundTables(
 ): TableState[] {
   return [...found].map(([name, text]) => {
     const asked = wanted.find((t) => t.name === name)?.text;
-    const same = asked !== undefined && [normalise(asked), printed.get(asked)].includes(normalise(text));
-    return { family: 'inet', name, text: same ? asked : text };
+    if (asked === undefined) return { family: 'inet', name, text };
+    const shown = normalise(text);
+    const printing = printed.get(name);
+    const isKnown = printing?.isSure === true && printing.asked === asked && printing.shown === shown;
+    return { family: 'inet', name, text: isKnown || shown === normalise(asked) ? asked : text };
   });
 }
 

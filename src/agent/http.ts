@@ -39,8 +39,8 @@ export class HttpServer implements Task {
     const server = createServer((request, response) => void this.#answer(request.url ?? '/', response));
     server.on('error', (error) => reject(new Error(`listen: cannot serve on ${this.#parts.listen}: ${error.message}`)));
     const { host, port } = parseListen(this.#parts.listen)!;
-    // without a host it is "::", and "0.0.0.0" where the kernel has no IPv6
-    server.listen({ port, ...(host !== '::' && { host }) }, () => {
+    // without a host Node takes [::], and 0.0.0.0 where the kernel has no IPv6
+    server.listen(host === '::' ? { port } : { host, port }, () => {
       this.#listening = true;
     });
     signal.addEventListener('abort', () => {

@@ -1,5 +1,5 @@
 /**
- * Drives a change of traffic through a cluster whose nodes read a file: writes a step, waits until every node has taken it up and
+ * Drives a change of traffic through a cluster, wherever its nodes read it: writes a step, waits until every node has taken it up and
  * reached the others over the way to come, then writes the next. What does not get through in time is taken back.
  */
 
@@ -13,11 +13,22 @@ import type { NodeStatus } from './status.ts';
 /** What a node says, or why it says nothing. */
 export type Answer = NodeStatus | string;
 
-export interface ChangeParts {
-  /** The cluster file as it is now. */
+/** Where a cluster's nodes read its traffic. */
+export interface TrafficPlace {
+  /** What it is, for people: "cluster file". */
+  readonly title: string;
+  /** How nodes without a publicKey get one there. */
+  readonly keyHint: string;
+  /** The cluster as it is now. */
   read(): ClusterView;
-  /** Writes this traffic into the file and takes it to the nodes. */
+  /** Writes this traffic and takes it to the nodes. Throws ChangeError when that fails. */
   write(traffic: ClusterTraffic): Promise<void>;
+  /** What is to be said of it beside what is in force. */
+  remark(): string | undefined;
+}
+
+export interface ChangeParts {
+  place: TrafficPlace;
   ask(node: ClusterNode): Promise<Answer>;
   say(line: string): void;
   /** For one step to be confirmed. */
@@ -32,6 +43,10 @@ export interface ChangeParts {
 export class ChangeError extends Error {
   override readonly name = 'ChangeError';
 }
+
+/** For who finds another's words where its own should be. */
+export const otherHand = (title: string): ChangeError =>
+  new ChangeError(`somebody else has changed the traffic of the ${title}; look with "culvert mode show"`);
 
 const everyMs = 200;
 /** Nodes asked at a time. */
@@ -50,48 +65,49 @@ interface Lack {
 export function lackOf(answer: Answer, digest: string, phase: Phase, probe: boolean): Lack | undefined {
   if (typeof answer === 'string') return { text: answer };
   if (answer.cluster !== digest) {
-    return { text: ['has not taken the cluster file up yet', ...answer.problems.slice(0, 1)].join(': ') };
+    return { text: ['has not taken this step up yet', ...answer.problems.slice(0, 1)].join(': ') };
   }
   if (phase === 'accept' && answer.notAccepted.length > 0) return { text: answer.notAccepted.join('; '), final: true };
   if (!probe || phase === 'done' || answer.unanswered.length === 0) return undefined;
   return { text: `no answer the other way from ${answer.unanswered.slice(0, 3).join(', ')}` };
 }
 
-/** The traffic of a cluster: as its file says, else as all of its nodes agree. Throws ChangeError. */
-export async function currentTraffic({ read, ask }: Pick<ChangeParts, 'read' | 'ask'>): Promise<ClusterTraffic> {
-  const view = read();
+/** The traffic of a cluster: as is said for it, else as all of its nodes agree. Throws ChangeError. */
+export async function currentTraffic({ place, ask }: Pick<ChangeParts, 'place' | 'ask'>): Promise<ClusterTraffic> {
+  const view = place.read();
   if (view.traffic) return view.traffic;
   const answers = await askAll(view.nodes, ask);
   const silent = answers.flatMap((a, i) => (typeof a === 'string' ? [`${view.nodes[i]!.name} ${a}`] : []));
   const hint = 'write it there: traffic: { mode: … }';
   if (silent.length > 0) {
-    throw new ChangeError(`the cluster file says no traffic, and not every node does: ${silent.join('; ')}; ${hint}`);
+    throw new ChangeError(`the ${place.title} says no traffic, and not every node does: ${silent.join('; ')}; ${hint}`);
   }
   const said = (answers as NodeStatus[]).map((a) => a.traffic);
   const other = said.findIndex((t) => !sameTraffic(t, said[0]!));
   if (other < 0) return said[0]!;
   throw new ChangeError(
-    `${view.nodes[0]!.name} has ${formatTraffic(said[0]!)}, ${view.nodes[other]!.name} has ${formatTraffic(said[other]!)}, and the cluster file says no traffic; ${hint}`,
+    `${view.nodes[0]!.name} has ${formatTraffic(said[0]!)}, ${view.nodes[other]!.name} has ${formatTraffic(said[other]!)}, and the ${place.title} says no traffic; ${hint}`,
   );
 }
 
-function checkKeys(target: Traffic, { nodes }: ClusterView): void {
+function checkKeys(target: Traffic, { title, keyHint, read }: TrafficPlace): void {
+  const { nodes } = read();
   const lacking = modesOf(target).includes('wireguard') ? nodes.filter((n) => !n.publicKey) : [];
   if (lacking.length === 0) return;
   const names = lacking.slice(0, 10).map((n) => n.name);
   throw new ChangeError(
-    `no publicKey in the cluster file for ${names.join(', ')}${lacking.length > 10 ? ` and ${lacking.length - 10} more` : ''}; run "culvert keys" on each and add the line it prints`,
+    `no publicKey in the ${title} for ${names.join(', ')}${lacking.length > 10 ? ` and ${lacking.length - 10} more` : ''}; ${keyHint}`,
   );
 }
 
-/** Waits until all nodes confirm a step; answers what is missing, by node, when they do not. Throws ChangeError when the file's traffic is another one. */
+/** Waits until all nodes confirm a step; answers what is missing, by node, when they do not. Throws ChangeError when somebody has written other traffic. */
 async function confirm(step: Step, back: boolean, parts: ChangeParts): Promise<string[]> {
   const end = performance.now() + parts.timeoutMs;
   const confirmed = new Map<string, string>();
   for (;;) {
-    const view = parts.read();
+    const view = parts.place.read();
     if (!view.traffic || !sameTraffic(view.traffic, step.traffic)) {
-      throw new ChangeError('somebody else has changed the traffic of the cluster file; look with "culvert mode show"');
+      throw otherHand(parts.place.title);
     }
     const digest = view.digest!;
     const open = view.nodes.filter((n) => confirmed.get(n.name) !== digest);
@@ -125,8 +141,8 @@ async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts) {
   for (const step of steps) {
     if (step.phase === 'done' && steps.length > 1) await sleep(parts.settleMs);
     parts.say(headings[step.phase](step.traffic));
-    const { traffic } = parts.read();
-    if (!traffic || !sameTraffic(traffic, step.traffic)) await parts.write(step.traffic);
+    const { traffic } = parts.place.read();
+    if (!traffic || !sameTraffic(traffic, step.traffic)) await parts.place.write(step.traffic);
     const lacks = await confirm(step, back, parts);
     if (lacks.length > 0) return { step, lacks };
   }
@@ -155,12 +171,12 @@ function wayBack(failed: Step, target: Traffic): { steps: Step[]; old: Traffic }
 }
 
 /**
- * Takes the cluster to another traffic; answers whether it is there. When not, it has been taken back, or `say` has said what is
- * open. Throws ChangeError when nothing can be begun.
+ * Takes the cluster to another traffic; answers what it lacks, by node: nothing when it is there. When not, it has been taken back,
+ * or `say` has said what is open. Throws ChangeError when nothing can be begun.
  */
-export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<boolean> {
+export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<string[]> {
   const current = await currentTraffic(parts);
-  checkKeys(target, parts.read());
+  checkKeys(target, parts.place);
   const steps = stepsTo(target, current);
   if (!steps) {
     const [from, to] = [formatTraffic(current), formatTraffic(current.alsoAccept!)];
@@ -171,17 +187,17 @@ export async function changeTraffic(target: Traffic, parts: ChangeParts): Promis
   // an unfinished change may have been switched before it was taken back to here
   const isResumed = current.alsoAccept !== undefined;
   const failed = await walk(steps, false, parts);
-  if (!failed) return true;
+  if (!failed) return [];
   for (const lack of failed.lacks) parts.say(`  ${lack}`);
   const back = wayBack(failed.step, target);
   if (!back) {
     parts.say(`every node carries ${formatTraffic(target)}; those named have not dropped the old way yet`);
-    return false;
+    return failed.lacks;
   }
   parts.say(`not confirmed: back to ${formatTraffic(back.old)}`);
   const first: Step[] = isResumed && failed.step.phase === 'accept' ? [failed.step] : [];
   const stuck = await walk([...first, ...back.steps], true, parts);
   for (const lack of stuck?.lacks ?? []) parts.say(`  ${lack}`);
   if (stuck) parts.say(`not every node has confirmed that; when it answers again: culvert mode set ${back.old.mode}`);
-  return false;
+  return failed.lacks;
 }

@@ -1,31 +1,29 @@
-/** `culvert mode`: how pods' packets travel in a cluster whose nodes are in a file, shown and changed while they flow. */
+/** `culvert mode`: how pods' packets travel in a cluster, shown and changed while they flow. */
 
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { get } from 'node:http';
-import { parseArgs, promisify } from 'node:util';
-import { withTrafficText } from '../cluster/edit.ts';
-import { FileSource } from '../cluster/file.ts';
+import { parseArgs } from 'node:util';
 import { wantOneOf } from '../cluster/schema.ts';
 import { type Command, exitCode, UsageError } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
-import {
-  type ClusterNode,
-  type ClusterTraffic,
-  modesBetweenSites,
-  type Traffic,
-  trafficModes,
-} from '../plan/cluster.ts';
-import { replaceFile } from '../store/files.ts';
+import { modesBetweenSites, type Traffic, trafficModes } from '../plan/cluster.ts';
 import { defaultConfigFile } from './agent.ts';
+import { askNode } from './ask.ts';
 import { parseListen, readConfig } from './config.ts';
-import { type Answer, askAll, ChangeError, type ChangeParts, changeTraffic, currentTraffic } from './mode-change.ts';
-import { clusterFile } from './source.ts';
-import type { NodeStatus } from './status.ts';
+import {
+  type Answer,
+  askAll,
+  ChangeError,
+  type ChangeParts,
+  changeTraffic,
+  currentTraffic,
+  type TrafficPlace,
+} from './mode-change.ts';
+import { placeOf } from './source.ts';
+import { fileTraffic, kubernetesTraffic, type OpenPlace } from './traffic-place.ts';
 
 const options = {
   config: { type: 'string', default: defaultConfigFile },
   file: { type: 'string' },
+  kubeconfig: { type: 'string' },
   port: { type: 'string' },
   'between-sites': { type: 'string' },
   'same-subnet': { type: 'string' },
@@ -36,48 +34,6 @@ const options = {
 } as const;
 
 type Options = ReturnType<typeof parseArgs<{ options: typeof options }>>['values'];
-
-const answerTimeoutMs = 2000;
-
-/** /status of an agent at an address. */
-function statusAt(host: string, port: number): Promise<Answer> {
-  const { promise, resolve } = Promise.withResolvers<Answer>();
-  const fail = (reason: string): void => resolve(`does not answer at ${host} port ${port}: ${reason}`);
-  const request = get({ host, port, path: '/status', timeout: answerTimeoutMs, agent: false }, (response) => {
-    let body = '';
-    response.setEncoding('utf8');
-    response.on('data', (chunk: string) => {
-      body += chunk;
-    });
-    response.on('error', (error) => fail(error.message));
-    response.on('end', () => {
-      try {
-        const value = JSON.parse(body) as NodeStatus;
-        if (response.statusCode === 200) resolve(value);
-        else resolve(`is not ready: ${value.problems.join('; ')}`);
-      } catch {
-        fail(`HTTP ${response.statusCode}; is that a culvert agent of this version?`);
-      }
-    });
-  });
-  request.on('timeout', () => request.destroy(new Error(`nothing within ${answerTimeoutMs} ms`)));
-  request.on('error', (error: NodeJS.ErrnoException) =>
-    fail(
-      error.code === 'ECONNREFUSED' ? 'refused; its agent is down, or set listen: "[::]:9467" there' : error.message,
-    ),
-  );
-  return promise;
-}
-
-/** A node by the first of its addresses that answers. */
-async function askNode(node: ClusterNode, port: number): Promise<Answer> {
-  let last: Answer = '';
-  for (const { text } of node.addresses) {
-    last = await statusAt(text, port);
-    if (typeof last !== 'string') return last.node === node.name ? last : `${text} answers as "${last.node}"`;
-  }
-  return last;
-}
 
 function oneOf<T extends string>(option: string, value: string | undefined, values: readonly T[]): T | undefined {
   if (value === undefined || values.includes(value as T)) return value as T | undefined;
@@ -90,44 +46,43 @@ function numberOf(option: string, value: string, max: number): number {
   throw new UsageError(`${option}: got "${value}", want a whole number from 1 to ${max}`);
 }
 
-/** The file and the agents' port, given or as this node's agent has them. */
-function place({ config, file, port }: Options, isToChange: boolean): { file: string; port: number } {
+/** Where this cluster's traffic is said and the agents' port, given or as this node's agent has them. */
+async function open({ config, file, kubeconfig, port, publish }: Options): Promise<{ place: OpenPlace; port: number }> {
   const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
-  if (file !== undefined) return { file, port: given ?? 9467 };
-  const own = readConfig(config);
-  if (isToChange && own.cluster.source !== 'file') {
-    throw new UsageError(`mode set: ${config} has cluster.source ${own.cluster.source}, want "file"`);
+  if (file !== undefined && kubeconfig !== undefined) throw new UsageError('--file and --kubeconfig: want one of them');
+  if (file !== undefined) return { place: fileTraffic(file, publish), port: given ?? 9467 };
+  const own = kubeconfig === undefined ? readConfig(config) : undefined;
+  const isFile = own?.cluster.source === 'file';
+  if (!isFile && publish !== undefined) {
+    throw new UsageError(`--publish: got "${publish}", want none where the cluster is Nodes`);
   }
-  return { file: clusterFile(own), port: given ?? parseListen(own.listen)!.port };
-}
-
-function partsOf(given: Options, isToChange: boolean): ChangeParts {
-  const { file, port } = place(given, isToChange);
-  const source = new FileSource(file);
   return {
-    read: () => source.read(),
-    async write(traffic: ClusterTraffic) {
-      replaceFile(file, withTrafficText(readFileSync(file, 'utf8'), traffic, file));
-      if (given.publish !== undefined) {
-        await promisify(execFile)('sh', ['-c', given.publish], { env: { ...process.env, CULVERT_CLUSTER_FILE: file } });
-      }
-    },
-    ask: (node) => askNode(node, port),
-    say: (line) => void process.stdout.write(`${line}\n`),
-    timeoutMs: numberOf('--timeout', given.timeout, 86_400) * 1000,
-    probe: !given['no-probe'],
-    settleMs: 1000,
+    place: isFile
+      ? fileTraffic(own.cluster.file, publish)
+      : await kubernetesTraffic(placeOf(own?.cluster ?? { kubeconfig })),
+    port: given ?? (own ? parseListen(own.listen)!.port : 9467),
   };
 }
 
+const driveWith = (place: TrafficPlace, port: number, given: Options): ChangeParts => ({
+  place,
+  ask: (node) => askNode(node, port),
+  say: (line) => void process.stdout.write(`${line}\n`),
+  timeoutMs: numberOf('--timeout', given.timeout, 86_400) * 1000,
+  probe: !given['no-probe'],
+  settleMs: 1000,
+});
+
 async function set(mode: string | undefined, given: Options): Promise<number> {
   if (mode === undefined) throw new UsageError(`mode set: which? one of ${trafficModes.join(', ')}`);
-  const parts = partsOf(given, true);
   const asked = {
     mode: oneOf('mode set', mode, trafficModes)!,
     betweenSites: oneOf('--between-sites', given['between-sites'], modesBetweenSites),
     sameSubnet: oneOf('--same-subnet', given['same-subnet'], ['tunnel', 'direct'] as const),
   };
+  const { place, port } = await open(given);
+  await using _ = place;
+  const parts = driveWith(place, port, given);
   try {
     const now = await currentTraffic(parts);
     // during a change the mode alone says which of the two is meant
@@ -137,7 +92,8 @@ async function set(mode: string | undefined, given: Options): Promise<number> {
       betweenSites: asked.betweenSites ?? like.betweenSites,
       sameSubnet: asked.sameSubnet ?? like.sameSubnet,
     };
-    return (await changeTraffic(target, parts)) ? exitCode.fine : exitCode.problems;
+    const lacks = await changeTraffic(target, parts);
+    return lacks.length === 0 ? exitCode.fine : exitCode.problems;
   } catch (error) {
     if (!(error instanceof ChangeError)) throw error;
     process.stderr.write(`culvert mode: ${error.message}\n`);
@@ -152,7 +108,7 @@ function lineOf(answer: Answer, digest: string): string {
     formatTraffic(traffic),
     `MTU ${mtu}`,
     traffic.alsoAccept && `accepts ${formatTraffic(traffic.alsoAccept)} too`,
-    cluster !== digest && 'has another cluster file',
+    cluster !== digest && 'has not taken up what is said now',
     ...notAccepted,
     unanswered.length > 0 && `no answer from ${unanswered.slice(0, 3).join(', ')}`,
   ]
@@ -173,8 +129,10 @@ export function mtuRemark(answers: readonly Answer[]): string | undefined {
 }
 
 async function show(given: Options): Promise<number> {
-  const { read, ask, say } = partsOf(given, false);
-  const view = read();
+  const { place, port } = await open(given);
+  await using _ = place;
+  const { ask, say } = driveWith(place, port, given);
+  const view = place.read();
   const digest = view.digest!;
   const answers = await askAll(view.nodes, ask);
   const isFine = answers.every((a) => typeof a !== 'string' && a.cluster === digest);
@@ -186,8 +144,10 @@ async function show(given: Options): Promise<number> {
     say(JSON.stringify({ traffic: view.traffic, cluster: digest, nodes }));
   } else {
     const { traffic } = view;
-    say(`cluster file: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
+    say(`${place.title}: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
+    const wish = place.remark();
+    if (wish !== undefined) say(`  ${wish}`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
     const remark = mtuRemark(answers);
     if (remark) say(remark);
@@ -208,15 +168,18 @@ async function run(args: string[]): Promise<number> {
 export const modeCommand: Command = {
   name: 'mode',
   summary: 'show the mode of a cluster, or change it while packets flow',
-  help: `usage: culvert mode show [--file FILE] [--port PORT] [--json]
+  help: `usage: culvert mode show [--file FILE | --kubeconfig FILE] [--port PORT] [--json]
        culvert mode set MODE [--between-sites MODE] [--same-subnet tunnel|direct] [OPTION ...]
 
-set changes the key traffic of the cluster file, and so all nodes, in steps that every node's agent confirms: all accept both ways;
-then each route is replaced; then the old way goes. A step that is not confirmed in time is taken back. What was interrupted
-goes on with the same command, or back with the mode of before. MODE is one of ${trafficModes.join(', ')}.
+set changes the key traffic of the cluster file, in Kubernetes that of the ConfigMap culvert-traffic, and so all nodes, in steps that every
+node's agent confirms: all accept both ways; then each route is replaced; then the old way goes. A step that is not confirmed in time
+is taken back. What was interrupted goes on with the same command, or back with the mode of before. MODE is one of
+${trafficModes.join(', ')}.
 
-  --config FILE   this node's configuration, which names the cluster file and the agents' port (default ${defaultConfigFile})
+  --config FILE   this node's configuration, which names the cluster and the agents' port (default ${defaultConfigFile})
   --file FILE     the cluster file itself; then --config is not read
+  --kubeconfig FILE
+                  how to reach the API server where the cluster is its Nodes; then --config is not read
   --port PORT     where agents answer, on the nodes' addresses (default: as listen of --config, or 9467)
   --publish CMD   shell command that takes the file to the nodes ($CULVERT_CLUSTER_FILE), after every step; none: it is shared
   --timeout S     seconds for every node to confirm a step (default 30)

@@ -39,6 +39,7 @@ import type { Status } from './status.ts';
 import { journalFile, SysctlJournal } from './sysctl-journal.ts';
 import type { Task } from './task.ts';
 import { Wake } from './wake.ts';
+import type { WantedTraffic } from './wanted.ts';
 import type { Ways } from './ways.ts';
 
 export interface ReconcilerParts {
@@ -53,6 +54,8 @@ export interface ReconcilerParts {
   /** Where the agent takes care of the plugins' executables. */
   readonly installer: Pick<Installer, 'isDone' | 'problems'> | undefined;
   readonly addressWatch: AddressWatch;
+  /** Where people write what they want of a whole cluster. */
+  readonly wanted: Pick<WantedTraffic, 'problems'> | undefined;
   readonly status: Status;
   readonly log: Log;
 }
@@ -237,6 +240,7 @@ export class Reconciler implements Task {
     return [
       [undefined, this.#sourceProblem ? [this.#sourceProblem] : []],
       [undefined, source.problems],
+      [undefined, this.#parts.wanted?.problems ?? []],
       [status.ready ? 'HostNotAsPlanned' : 'NotReady', now],
       ['HostNotAsPlanned', textsOf(own)],
       [undefined, textsOf(others)],
@@ -260,7 +264,7 @@ export class Reconciler implements Task {
       .map((name) => `${folder}/${name} comes before ours by name: a runtime will use that one; remove it`);
     const groups = this.#groups(now, ahead);
     const problems = groups.flatMap(([, texts]) => texts);
-    source.tell?.(findingsOf([...groups, ['WayFallback', ways.fallback]]));
+    source.stand?.(findingsOf([...groups, ['WayFallback', ways.fallback]]));
     status.setProblems(problems, this.#sourceProblem === undefined && source.problems.length === 0);
     this.#saidOthers.update(
       before.length === 0 && after[0] !== undefined ? [after[0]] : [],

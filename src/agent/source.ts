@@ -2,8 +2,9 @@
 
 import { join } from 'node:path';
 import { type ClusterSource, FileSource } from '../cluster/file.ts';
+import type { KubernetesPlace } from '../cluster/kubernetes/cluster.ts';
 import { KubernetesSource } from '../cluster/kubernetes/source.ts';
-import { writeDocument } from '../store/files.ts';
+import { replaceIfOther } from '../store/files.ts';
 import { ensurePublicKey } from '../store/keys.ts';
 import type { AgentConfig } from './config.ts';
 import { privateKeyFile } from './keys.ts';
@@ -16,16 +17,25 @@ export const seenClusterFile = (state: string): string => join(state, 'cluster.j
 export const clusterFile = ({ cluster, paths }: AgentConfig): string =>
   cluster.source === 'file' ? cluster.file : seenClusterFile(paths.state);
 
+/** Where a cluster is that the API server has. */
+export const placeOf = ({
+  kubeconfig,
+  namespace,
+}: Partial<Pick<AgentConfig['cluster'], 'kubeconfig' | 'namespace'>>): KubernetesPlace => ({
+  kubeconfig,
+  namespace: namespace ?? (process.env['POD_NAMESPACE'] || 'culvert-system'),
+});
+
 export function createSource(config: AgentConfig, log: Log): ClusterSource {
   const file = clusterFile(config);
   if (config.cluster.source === 'file') return new FileSource(file);
   return new KubernetesSource({
+    ...placeOf(config.cluster),
     node: config.node,
-    kubeconfig: config.cluster.kubeconfig,
     // whatever the mode: all have to have it before the mode can become wireguard
     publicKey: ensurePublicKey(privateKeyFile(config)),
     file,
-    save: writeDocument,
+    save: replaceIfOther,
     log,
   });
 }

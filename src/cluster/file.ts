@@ -25,7 +25,7 @@ export interface ClusterSource {
   /** When `read` can be asked first. */
   readonly settled: Promise<void>;
   /** Takes what an operator must know of this node at present, by reason; where there is nobody to tell, nothing takes it. */
-  tell?(findings: ReadonlyMap<string, string>): void;
+  stand?(findings: ReadonlyMap<string, string>): void;
 }
 
 /** What tells one version of a file from the next, also when it is replaced by rename or a symbolic link is turned. */

@@ -70,13 +70,18 @@ const trafficSchema = z.object(
   `${wantTraffic}, and alsoAccept during a change`,
 );
 
+/** What stands as `traffic`; throws ConfigError whose paths begin with `path`. */
+export function decodeTraffic(value: unknown, path: string, notes: string[] = []): ClusterTraffic {
+  const traffic = check(trafficSchema, value, path);
+  notes.push(...unknownKeys(trafficSchema, value, path));
+  return traffic;
+}
+
 /** A document's `traffic`, if it has one; what is wrong with it is added to `problems`. */
-function decodeTraffic(value: unknown, problems: Problem[], notes: string[]): ClusterTraffic | undefined {
+function trafficOf(value: unknown, problems: Problem[], notes: string[]): ClusterTraffic | undefined {
   if (value === undefined) return undefined;
   try {
-    const traffic = check(trafficSchema, value, 'traffic');
-    notes.push(...unknownKeys(trafficSchema, value, 'traffic'));
-    return traffic;
+    return decodeTraffic(value, 'traffic', notes);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.problems);
@@ -133,7 +138,7 @@ export class ViewDecoder {
     }
     for (const key of Object.keys(value))
       if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
-    const traffic = decodeTraffic(value['traffic'], problems, notes);
+    const traffic = trafficOf(value['traffic'], problems, notes);
     if (problems.length === 0) problems.push(...clashesOf(nodes).map(({ path, got, want }) => ({ path, got, want })));
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;

@@ -64,3 +64,29 @@ export function stepsTo(target: Traffic, current: ClusterTraffic): Step[] | unde
   if (sameTraffic(old, to)) return steps(spelled(current), to);
   return sameTraffic(also, to) ? steps(spelled(current), switched, to) : undefined;
 }
+
+/** What a cluster that brings about itself what is wanted has been told. */
+export interface Said {
+  /** What is in force; nothing: as each node says itself. */
+  readonly traffic?: ClusterTraffic | undefined;
+  /** What people want. */
+  readonly wanted?: Traffic | undefined;
+  /** What was wanted and did not get through; it is not tried again. */
+  readonly takenBack?: { readonly wanted: Traffic; readonly because: string } | undefined;
+}
+
+export const isTakenBack = ({ traffic, wanted, takenBack }: Said): boolean =>
+  wanted !== undefined &&
+  takenBack !== undefined &&
+  sameTraffic(wanted, takenBack.wanted) &&
+  !(traffic && sameTraffic(wanted, traffic));
+
+/** Where such a cluster has to go; undefined: it can stay where it is. */
+export function dueOf(said: Said): Traffic | undefined {
+  const { traffic, wanted } = said;
+  if (!wanted || isTakenBack(said)) return undefined;
+  if (!traffic?.alsoAccept) return traffic && sameTraffic(traffic, wanted) ? undefined : wanted;
+  // an unfinished change to something else is brought to an end first
+  const isOnTheWay = [strip(traffic), traffic.alsoAccept].some((way) => sameTraffic(way, wanted));
+  return isOnTheWay ? wanted : strip(traffic);
+}

@@ -1,9 +1,10 @@
-/** The manifests and the image on real kubelets: from nothing to a network, a new DaemonSet under traffic, and off the nodes again. */
+/** The manifests and the image on real kubelets: from nothing to a network, other modes and a new DaemonSet under traffic, and off the nodes again. */
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
 import { manifestFile, type podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
@@ -13,10 +14,16 @@ const root = join(import.meta.dirname, '../..');
 const lab = new KubeLab();
 const nodes = [1, 2].map((i) => `${lab.name}${i}`);
 
-beforeAll(() => {
+const [first, second] = nodes as [string, string];
+/** What is on the nodes before there is anything of ours. */
+let before: string[][];
+
+beforeAll(async () => {
   run([join(root, 'scripts/image')]);
   lab.up(nodes.length);
   for (const node of nodes) lab.on(node, `ctr -n k8s.io images import ${join(root, 'dist/culvert-image.tar')}`);
+  await until('kubelets have begun', () => nodes.every(isSettled), 60_000);
+  before = nodes.map(shown);
 }, 400_000);
 afterAll(() => lab.down());
 
@@ -39,8 +46,12 @@ const readyNodes = (): number =>
     .split('\n')
     .filter((line) => / Ready /.test(line)).length;
 
+/** By this the processes of a pod are found from outside its node. */
+const markOf = (name: string): string => `the pod ${name} of ${lab.name}`;
+
 function runPod(name: string, nodeName: string): void {
-  const container = { name: 'c', image: 'local.test/box:1', imagePullPolicy: 'Never', command: ['sleep', '1d'] };
+  const command = ['sh', '-c', `sleep 1d; : ${markOf(name)}`];
+  const container = { name: 'c', image: 'local.test/box:1', imagePullPolicy: 'Never', command };
   const spec = { nodeName, terminationGracePeriodSeconds: 0, containers: [container] };
   lab.apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec });
 }
@@ -64,45 +75,111 @@ const culvert = (...args: string[]): { status: number; lines: string[] } => {
   return { status, lines: (stdout + stderr).trimEnd().split('\n') };
 };
 
-it('makes nodes ready, replaces the agents without losing a packet, and leaves nodes as they were', async () => {
-  await until('kubelets have begun', () => nodes.every(isSettled), 60_000);
-  const before = nodes.map(shown);
+/** A pod's network namespace, as this machine sees it. */
+function netnsOf(name: string): string {
+  const isIt = (pid: string): boolean => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(markOf(name));
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  };
+  const pid = readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && isIt(entry));
+  if (pid === undefined) throw new Error(`no process of ${markOf(name)}`);
+  return `/proc/${pid}/ns/net`;
+}
+
+const podOn = (node: string): string => `on-${node}`;
+const addressOf = (node: string): string => lab.kubectl(`get pod ${podOn(node)} -o jsonpath={.status.podIP}`);
+
+/** 200 pings a second from each of the two pods to the other, which are answered. */
+async function pingBoth(): Promise<Pinging[]> {
+  const ways = [
+    [first, second],
+    [second, first],
+  ] as const;
+  const flows = ways.map(([from, to]) => pinging(netnsOf(podOn(from)), addressOf(to), 5));
+  onTestFinished(async () => void (await Promise.all(flows.map((flow) => flow.stop()))));
+  await answered(flows);
+  return flows;
+}
+
+const answered = async (flows: readonly Pinging[]): Promise<void> =>
+  void (await Promise.all(flows.map((flow) => flow.answers(100))));
+
+/** They still are answered, and all have been. */
+async function expectNoneLost(flows: readonly Pinging[]): Promise<void> {
+  await answered(flows);
+  for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
+}
+
+const system = (...args: string[]): string => lab.do('kubectl', '-n', 'culvert-system', ...args);
+const wantMode = (mode: string): string =>
+  system('patch', 'configmap', 'culvert-traffic', '--type=merge', '-p', JSON.stringify({ data: { mode } }));
+const inForce = (): string => system('get', 'configmap', 'culvert-traffic', '-o', 'jsonpath={.data.traffic}');
+const alone = (mode: string): string => JSON.stringify({ mode, sameSubnet: 'tunnel' });
+const reach = (mode: string) => until(inForce, () => inForce() === alone(mode), 120_000);
+const isTunnelled = (): boolean[] =>
+  nodes.map((node) => lab.on(node, 'ip route show proto 67').stdout.includes('dev culvert-vxlan'));
+const setMode = (mode: string): string => system('exec', 'daemonset/culvert', '--', 'culvert', 'mode', 'set', mode);
+
+it('makes nodes ready and connects their pods', async () => {
   for (const object of objects()) lab.apply(object);
   await until('the nodes are ready', () => readyNodes() === nodes.length, 60_000);
+  for (const node of nodes) runPod(podOn(node), node);
+  lab.kubectl('wait --for=condition=Ready pod --all --timeout=90s');
+  system('rollout', 'status', 'daemonset/culvert', '--timeout=120s');
+}, 300_000);
 
+it('shows all nodes by kubectl culvert, and why one does not answer', async () => {
   await until('kubectl culvert finds all well', () => culvert().status === 0, 60_000);
   expect(culvert().lines).toEqual([
     expect.stringMatching(/^NODE +STATUS +AGENT +MODE +MTU +PODS +SOURCE +POD-CIDRS$/),
-    ...nodes.map((node) => expect.stringMatching(`^${node} +Ready +ready +vxlan +1450 +0/253 +ok +10[.]244[.]`)),
+    ...nodes.map((node) => expect.stringMatching(`^${node} +Ready +ready +vxlan +1450 +\\d+/253 +ok +10[.]244[.]`)),
     '',
-    '2 nodes: 2 ready, no problems; 0 of 506 pod addresses leased',
+    expect.stringMatching(/^2 nodes: 2 ready, no problems; \d+ of 506 pod addresses leased$/),
   ]);
   // nobody listens there
-  const unheard = culvert('problems', nodes[1]!, '--port', '1');
-  expect(unheard).toEqual({
+  expect(culvert('problems', second, '--port', '1')).toEqual({
     status: 1,
     lines: [
-      expect.stringMatching(`^${nodes[1]}: the agent does not answer through the API server: .*refused`),
+      expect.stringMatching(`^${second}: the agent does not answer through the API server: .*refused`),
       '',
       '1 node: 0 ready, 1 with problems',
     ],
   });
+}, 120_000);
 
-  for (const node of nodes) runPod(`on-${node}`, node);
-  lab.kubectl('wait --for=condition=Ready pod --all --timeout=90s');
-  const target = lab.kubectl(`get pod on-${nodes[1]} -o jsonpath={.status.podIP}`);
-  const shell = (line: string): string => lab.do('kubectl', 'exec', `on-${nodes[0]}`, '--', 'sh', '-c', line);
-  shell(`ping -i 0.2 ${target} >/tmp/ping 2>&1 & echo $! >/tmp/pid`);
-  lab.kubectl('-n culvert-system rollout restart daemonset/culvert');
-  lab.kubectl('-n culvert-system rollout status daemonset/culvert --timeout=120s');
-  const counted = shell('kill -INT $(cat /tmp/pid); sleep 1; tail -n 2 /tmp/ping');
-  expect(counted).toContain(' 0% packet loss');
+it('changes its mode live, by command and by an edit of the ConfigMap, also when who drives that is killed: 0 packets lost', async () => {
+  const flows = await pingBoth();
+  expect(setMode('routed')).toMatch(/^accept: vxlan .*^switch: routed .*^done: routed alone/ms);
+  expect(inForce()).toBe(alone('routed'));
+  expect(isTunnelled()).toEqual([false, false]);
+  wantMode('vxlan');
+  await reach('vxlan');
+  expect(isTunnelled()).toEqual([true, true]);
 
+  wantMode('routed');
+  await until('the change is on its way', () => inForce().includes('alsoAccept'), 60_000);
+  lab.on(first, 'pkill -KILL -x culvert');
+  await reach('routed');
+  expect(setMode('vxlan')).toContain('done: vxlan alone');
+  await expectNoneLost(flows);
+}, 300_000);
+
+it('has its agents replaced without losing a packet', async () => {
+  const flows = await pingBoth();
+  system('rollout', 'restart', 'daemonset/culvert');
+  system('rollout', 'status', 'daemonset/culvert', '--timeout=120s');
+  await expectNoneLost(flows);
+}, 300_000);
+
+it('leaves nodes as they were', async () => {
   // refused as long as there are an agent and a pod
-  expect(lab.on(nodes[0]!, '/opt/cni/bin/culvert uninstall').stdout).toMatch(/an agent answers.*\n.*1 pod is attached/);
+  expect(lab.on(first, '/opt/cni/bin/culvert uninstall').stdout).toMatch(/an agent answers.*\n.*1 pod is attached/);
   lab.kubectl('delete pod --all --wait=true');
-  lab.kubectl('-n culvert-system delete daemonset culvert --wait=true');
-  await until('the agents are gone', () => !lab.kubectl('-n culvert-system get pods -o name').includes('pod'), 60_000);
+  system('delete', 'daemonset', 'culvert', '--wait=true');
+  await until('the agents are gone', () => !system('get', 'pods', '-o', 'name').includes('pod'), 60_000);
   expect(culvert('problems')).toMatchObject({
     status: 1,
     lines: [

@@ -13,14 +13,16 @@ const tokenLine = (text: string): string => `${text},"${user}","uid"\n`;
 const lab = new KubeLab(tokenLine(token));
 
 /** What docs/kubernetes.md says that an agent has to be allowed. */
+const rules = [
+  { apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch', 'patch'] },
+  { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
+  { apiGroups: [''], resources: ['configmaps'], resourceNames: ['culvert-traffic'], verbs: ['list', 'watch', 'patch'] },
+];
 const role = {
   apiVersion: 'rbac.authorization.k8s.io/v1',
   kind: 'ClusterRole',
   metadata: { name: 'culvert' },
-  rules: [
-    { apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch', 'patch'] },
-    { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
-  ],
+  rules,
 };
 const binding = {
   apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -102,7 +104,8 @@ beforeEach(() => {
   lab.join(host.name, 'eth0', ['192.168.77.11/24', 'fd77::11/64']);
   agent = new Agent(host, 'n1');
   writeFileSync(join(host.dir, 'token'), token);
-  agent.configure({ cluster: { source: 'kubernetes', kubeconfig: writeKubeconfig() }, resyncSeconds: 5 }, '');
+  const cluster = { source: 'kubernetes', kubeconfig: writeKubeconfig(), namespace: 'default' };
+  agent.configure({ cluster, resyncSeconds: 5 }, '');
 });
 afterEach(async () => {
   await agent.stop();
@@ -110,6 +113,7 @@ afterEach(async () => {
   await answering();
   lab.kubectl('delete nodes --all --wait=false');
   lab.kubectl('delete events --all --wait=false');
+  lab.kubectl('delete configmap culvert-traffic --ignore-not-found');
 });
 
 const own = { podCIDRs: ['10.244.1.0/24'], address: '192.168.77.11' };
@@ -225,6 +229,54 @@ describe('an agent with cluster.source kubernetes', () => {
     lab.kubectl('delete node n2');
     await until('the route goes', () => routes() === '', 15_000);
     await until(problems, () => problems() === '');
+  });
+
+  it('takes the traffic of the ConfigMap above its own, keeps the last right one, and knows it without the API server', async () => {
+    const say = (data: object): void =>
+      lab.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'culvert-traffic' }, data });
+    makeNode('n1', own);
+    makeNode('n2', other);
+    say({ traffic: 'mode: ospf' });
+    agent.start();
+    const wrong = 'ConfigMap default/culvert-traffic data.traffic.mode: got "ospf", want one of "vxlan"';
+    await until(problems, () => problems().includes(wrong));
+    expect(ready().ready).toBe(false); // nothing was right before
+
+    say({ traffic: 'mode: routed' });
+    await agent.ready();
+    const isRouted = (): boolean => routes().includes('10.244.2.0/24 via 192.168.77.12 dev eth0');
+    await until(routes, isRouted);
+    say({ traffic: '{ mode: vxlan, sameSubnet: both }' });
+    await until(problems, () => problems().includes('data.traffic.sameSubnet: got "both"'));
+    expect(problems()).toContain('what was last right of this cluster stays in force');
+    expect(isRouted()).toBe(true);
+
+    lab.do('stop', 'apiserver');
+    await agent.stop();
+    agent.start();
+    await agent.ready();
+    expect(isRouted()).toBe(true);
+    await answering();
+    lab.kubectl('delete configmap culvert-traffic');
+    await until(routes, () => /^10\.244\.2\.0\/24 .*dev culvert-vxlan/m.test(routes()), 60_000);
+    await until(problems, () => problems() === '', 60_000);
+  });
+
+  it('that may not read the ConfigMap says so, and follows Nodes all the same', async () => {
+    lab.apply({ ...role, rules: rules.slice(0, 2) });
+    try {
+      makeNode('n1', own);
+      agent.start();
+      await agent.ready();
+      await until(problems, () =>
+        /refuses our requests since .*configmaps "culvert-traffic" is forbidden/.test(problems()),
+      );
+      makeNode('n2', other);
+      await until(routes, () => routes().includes('10.244.2.0/24'));
+    } finally {
+      lab.apply(role);
+    }
+    await until(problems, () => problems() === '', 60_000);
   });
 
   it('notices what it missed while it was cut off and the server forgot where it was', async () => {

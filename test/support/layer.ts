@@ -2,15 +2,19 @@
 
 import { defineConfig, type ViteUserConfig } from 'vitest/config';
 
-/** One layer: its files one after another, as each has the machine's network to itself; a failed case is tried a second time. */
-export const layer = (
-  name: string,
-  timeouts: { readonly testTimeout: number; readonly hookTimeout: number },
-): ViteUserConfig =>
+interface Settings {
+  readonly testTimeout: number;
+  readonly hookTimeout: number;
+  /** Files at a time (default 1: what counts packets wants the processors for itself). */
+  readonly maxWorkers?: number;
+}
+
+/** One layer; a failed case is tried a second time. */
+export const layer = (name: string, { maxWorkers = 1, ...timeouts }: Settings): ViteUserConfig =>
   defineConfig({
     test: {
       include: [`test/${name}/**/*.test.ts`],
-      fileParallelism: false,
+      maxWorkers,
       retry: 1, // what passes only then is listed as UNSTABLE, with what was thrown
       reporters: ['verbose', './test/support/tally.ts'],
       ...timeouts,

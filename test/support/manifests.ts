@@ -46,8 +46,9 @@ export const manifests = (): Manifest[] =>
     return document.toJS() as Manifest;
   });
 
-export function only(kind: string): Manifest {
-  const found = manifests().filter((m) => m.kind === kind);
+/** The one of its kind, or of its kind and name. */
+export function only(kind: string, name?: string): Manifest {
+  const found = manifests().filter((m) => m.kind === kind && (name === undefined || m.metadata.name === name));
   if (found.length !== 1) throw new Error(`${found.length} objects of kind ${kind}`);
   return found[0]!;
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { decodeConfig, parseListen } from '../../src/agent/config.ts';
+import { trafficMapName } from '../../src/cluster/kubernetes/traffic-map.ts';
 import { unknownFields } from '../support/api-schema.ts';
 import { manifestFile, manifests, only, podSpec } from '../support/manifests.ts';
 
@@ -14,7 +15,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../pac
 };
 
 function agentConfig() {
-  const { 'agent.yaml': text } = only('ConfigMap')['data'] as Record<string, string>;
+  const { 'agent.yaml': text } = only('ConfigMap', 'culvert')['data'] as Record<string, string>;
   const notes: string[] = [];
   return { config: decodeConfig(parse(text!), notes), notes };
 }
@@ -30,6 +31,9 @@ describe('the manifests', () => {
       'rbac.authorization.k8s.io/v1 ClusterRoleBinding -/culvert',
       'rbac.authorization.k8s.io/v1 Role default/culvert-events',
       'rbac.authorization.k8s.io/v1 RoleBinding default/culvert-events',
+      'rbac.authorization.k8s.io/v1 Role culvert-system/culvert-traffic',
+      'rbac.authorization.k8s.io/v1 RoleBinding culvert-system/culvert-traffic',
+      'v1 ConfigMap culvert-system/culvert-traffic',
       'v1 ConfigMap culvert-system/culvert',
       'apps/v1 DaemonSet culvert-system/culvert',
     ]);
@@ -60,16 +64,28 @@ describe('the manifests', () => {
     expect(only('ClusterRole')['rules']).toEqual([
       { apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch', 'patch'] },
     ]);
-    expect(only('Role')['rules']).toEqual([{ apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] }]);
+    expect(only('Role', 'culvert-events')['rules']).toEqual([
+      { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
+    ]);
+    expect(only('Role', trafficMapName)['rules']).toEqual([
+      {
+        apiGroups: [''],
+        resources: ['configmaps'],
+        resourceNames: [trafficMapName],
+        verbs: ['list', 'watch', 'patch'],
+      },
+    ]);
+    expect(only('ConfigMap', trafficMapName)['data']).toBeUndefined();
   });
 
-  it.each(['ClusterRole', 'Role'])('bind each %s to the account of the pods', (kind) => {
-    const binding = only(`${kind}Binding`);
-    expect(binding['roleRef']).toEqual({
-      apiGroup: 'rbac.authorization.k8s.io',
-      kind,
-      name: only(kind).metadata.name,
-    });
+  it.each([
+    ['ClusterRole', 'culvert'],
+    ['Role', 'culvert-events'],
+    ['Role', trafficMapName],
+  ])('bind %s %s to the account of the pods', (kind, role) => {
+    const binding = only(`${kind}Binding`, role);
+    expect(binding.metadata.namespace).toBe(only(kind, role).metadata.namespace);
+    expect(binding['roleRef']).toEqual({ apiGroup: 'rbac.authorization.k8s.io', kind, name: role });
     const { name } = only('ServiceAccount').metadata;
     expect(binding['subjects']).toEqual([{ kind: 'ServiceAccount', name, namespace }]);
     expect(podSpec().serviceAccountName).toBe(name);
@@ -109,7 +125,7 @@ describe('the manifests', () => {
     for (const { name, mountPath } of mounts) {
       if (name !== 'config') expect(mountPath.replace(/^\/host/, '')).toBe(places.get(name));
     }
-    expect(volumes.find((v) => v.configMap)?.configMap?.name).toBe(only('ConfigMap').metadata.name);
+    expect(volumes.find((v) => v.configMap)?.configMap?.name).toBe('culvert');
   });
 
   it('have a configuration that the agent takes, and ask it where it answers', () => {
@@ -118,6 +134,7 @@ describe('the manifests', () => {
     expect(config).toMatchObject({ cluster: { source: 'kubernetes' }, install: true });
     const { livenessProbe, readinessProbe } = podSpec().containers[0]!;
     const { host, port } = parseListen(config.listen)!;
+    // on all addresses: agents are asked from other machines, and by kubelet on their own
     expect(host).toBe('::');
     expect(livenessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/healthz' });
     expect(readinessProbe.httpGet).toEqual({ host: '127.0.0.1', port, path: '/readyz' });

@@ -2,13 +2,20 @@ import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Answer, ChangeError, type ChangeParts, changeTraffic, lackOf } from '../../src/agent/mode-change.ts';
+import {
+  type Answer,
+  ChangeError,
+  type ChangeParts,
+  changeTraffic,
+  lackOf,
+  type TrafficPlace,
+} from '../../src/agent/mode-change.ts';
 import { parseYaml } from '../../src/cluster/document.ts';
 import { withTrafficText } from '../../src/cluster/edit.ts';
 import { NodeList } from '../../src/cluster/node-list.ts';
 import { ViewDecoder } from '../../src/cluster/view.ts';
 import { birdMetric } from '../../src/plan/bgp.ts';
-import { formatTraffic, type Phase, spelled, stepsTo } from '../../src/plan/change.ts';
+import { dueOf, formatTraffic, type Phase, type Said, spelled, stepsTo } from '../../src/plan/change.ts';
 import type { ClusterTraffic, Mode, Traffic } from '../../src/plan/cluster.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { planNode } from '../../src/plan/node.ts';
@@ -73,6 +80,25 @@ describe('stepsTo()', () => {
     expect(formatTraffic(of('routed', { betweenSites: 'wireguard', sameSubnet: 'direct' }))).toBe(
       'routed (between sites wireguard, same subnet direct)',
     );
+  });
+});
+
+describe('dueOf()', () => {
+  const change = { ...vxlan, alsoAccept: wireguard };
+  const takenBack = { wanted: routed, because: 'n2: down' };
+
+  it.each<[string, Said, Traffic | undefined]>([
+    ['nothing is wanted', { traffic: vxlan }, undefined],
+    ['nobody has said what there is', { wanted: routed }, routed],
+    ['it is as wanted', { traffic: routed, wanted: routed }, undefined],
+    ['it is not', { traffic: vxlan, wanted: routed }, routed],
+    ['a change to there is on its way', { traffic: change, wanted: wireguard }, wireguard],
+    ['back again is wanted', { traffic: change, wanted: vxlan }, vxlan],
+    ['a change to elsewhere is on its way: that first', { traffic: change, wanted: routed }, vxlan],
+    ['it did not get through', { traffic: vxlan, wanted: routed, takenBack }, undefined],
+    ['something else did not get through', { traffic: vxlan, wanted: wireguard, takenBack }, wireguard],
+  ])('%s', (_name, said, due) => {
+    expect(dueOf(said)).toEqual(due);
   });
 });
 
@@ -238,12 +264,18 @@ function cluster(
   let traffic = start;
   const written: ClusterTraffic[] = [];
   const said: string[] = [];
-  const parts: ChangeParts = {
+  const place: TrafficPlace = {
+    title: 'cluster file',
+    keyHint: 'run "culvert keys"',
     read: () => ({ nodes, ...(traffic && { traffic }), digest: JSON.stringify(traffic) ?? '' }),
     async write(next) {
       written.push(next);
       traffic = next;
     },
+    remark: () => undefined,
+  };
+  const parts: ChangeParts = {
+    place,
     async ask({ name }) {
       const how = behave(name, written.length);
       if (typeof how === 'string') return how;
@@ -265,7 +297,7 @@ const flipped: ClusterTraffic = { ...routed, alsoAccept: vxlan };
 describe('changeTraffic()', () => {
   it('writes step by step, from what the nodes say when the file says nothing', async () => {
     const { parts, written, said } = cluster(undefined);
-    expect(await changeTraffic(routed, parts)).toBe(true);
+    expect(await changeTraffic(routed, parts)).toEqual([]);
     expect(written).toEqual([accept, flipped, routed]);
     expect(said.filter((l) => !l.startsWith(' '))).toEqual([
       'accept: vxlan carries, routed is accepted too',
@@ -282,20 +314,20 @@ describe('changeTraffic()', () => {
     ['a node is down at the end', 3, 'is down', [accept, flipped, routed]],
   ])('%s', async (_name, from, how, steps) => {
     const { parts, written, said } = cluster(vxlan, (node, n) => (node === 'n2' && n >= from ? (how as string) : {}));
-    expect(await changeTraffic(routed, parts)).toBe(false);
+    expect(await changeTraffic(routed, parts)).toContainEqual(expect.stringMatching(/^n\d: /));
     expect(written).toEqual(steps);
     expect(said.join('\n')).toMatch(/ {2}n2: (is down|no)/);
   });
 
   it('takes a switch back to the end when the node answers again', async () => {
     const { parts, written } = cluster(vxlan, (node, n) => (node === 'n2' && n === 2 ? 'is down' : {}));
-    expect(await changeTraffic(routed, parts)).toBe(false);
+    expect(await changeTraffic(routed, parts)).toContainEqual(expect.stringMatching(/^n\d: /));
     expect(written).toEqual([accept, flipped, accept, vxlan]);
   });
 
   it('does not drop the new way when an earlier attempt may have switched', async () => {
     const { parts, written } = cluster(accept, (node) => (node === 'n2' ? 'is down' : {}));
-    expect(await changeTraffic(routed, parts)).toBe(false);
+    expect(await changeTraffic(routed, parts)).toContainEqual(expect.stringMatching(/^n\d: /));
     expect(written).toEqual([]);
   });
 
@@ -321,7 +353,7 @@ describe('changeTraffic()', () => {
   it('believes no node that has read another file', () => {
     const lists = { notAccepted: [], unanswered: [], ways: [], problems: [] };
     const answer = { node: 'n1', cluster: 'a', traffic: spelled(vxlan), mtu: 1450, ...lists };
-    expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken the cluster file up yet' });
+    expect(lackOf(answer, 'b', 'done', true)).toEqual({ text: 'has not taken this step up yet' });
     expect(lackOf(answer, 'a', 'done', true)).toBeUndefined();
   });
 });

@@ -6,6 +6,8 @@ import { type Due, EventBook } from './event-book.ts';
 
 const path = '/api/v1/namespaces/default/events';
 const lookMs = 500;
+/** So long a write may take that nobody waits for. */
+const tellMs = 30_000;
 /** kubectl shows whole messages; the newer API of Events takes a kilobyte. */
 const longestMessage = 1000;
 
@@ -39,6 +41,11 @@ export class Events {
   /** All that stands at present: messages by reason. */
   stand(now: ReadonlyMap<string, string>): void {
     this.#book.stand(now, this.#parts.nodes(), performance.now());
+  }
+
+  /** Writes at once, and once, what has happened and does not stand: for what people bring about one at a time. */
+  tell(happened: Due): Promise<void> {
+    return this.#attempt(happened, AbortSignal.timeout(tellMs));
   }
 
   /** Writes what is due, one after the other, until the signal. */

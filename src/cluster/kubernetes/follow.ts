@@ -1,17 +1,22 @@
 /**
- * All Nodes, and every change of them, for as long as the signal lasts: one list, then one watch that goes on from where the last
- * one ended. Both are answered from the API server's cache, never from etcd, but for a list after the server has forgotten where we were.
+ * Objects of one kind, and every change of them, for as long as the signal lasts: one list, then one watch that goes on from where the
+ * last one ended. Both are answered from the API server's cache, never from etcd, but for a list after the server has forgotten where we were.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Api, ApiError, isExpired } from './api.ts';
 import { readList } from './list.ts';
-import { type FoundNode, type NodeObject, readNode } from './node.ts';
 
-export interface Follower {
+/** What every object has. */
+export interface KubeObject {
+  readonly metadata: { readonly name: string; readonly resourceVersion?: string };
+}
+
+/** Who hears of objects, by their names. */
+export interface Follower<T> {
   /** These are all. */
-  replace(nodes: ReadonlyMap<string, FoundNode>): void;
-  put(name: string, node: FoundNode): void;
+  replace(all: ReadonlyMap<string, T>): void;
+  put(name: string, one: T): void;
   drop(name: string): void;
   /** The server has answered. */
   answered(): void;
@@ -19,12 +24,20 @@ export interface Follower {
   failed(error: Error): void;
 }
 
-interface WatchEvent {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
-  readonly object: NodeObject & { metadata: { resourceVersion?: string }; code?: number; message?: string };
+/** What is followed. */
+export interface Followed<O extends KubeObject, T> {
+  readonly path: string;
+  /** Of all that is there: "metadata.name=one". */
+  readonly fieldSelector?: string;
+  /** What is kept of an object; the rest of it is dropped as it arrives. */
+  readonly keep: (object: O) => T;
 }
 
-const path = '/api/v1/nodes';
+interface WatchEvent<O> {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: O & { code?: number; message?: string };
+}
+
 /** Bookmarks come once a minute: silence for so long is a dead connection. */
 const idleMs = 150_000;
 /** The server ends a watch after so many seconds; not all of them at once. */
@@ -44,17 +57,19 @@ async function* linesOf(stream: AsyncIterable<string>): AsyncGenerator<string> {
   }
 }
 
-class Follow {
+class Follow<O extends KubeObject, T> {
   readonly #api: Api;
-  readonly #on: Follower;
+  readonly #what: Followed<O, T>;
+  readonly #on: Follower<T>;
   readonly #signal: AbortSignal;
   /** The resourceVersion to go on from; none: a list comes first. */
   #version = '';
   /** The list's own: at least as new as what was seen, and any version at the start. */
   #notOlderThan = '0';
 
-  constructor(api: Api, on: Follower, signal: AbortSignal) {
+  constructor(api: Api, what: Followed<O, T>, on: Follower<T>, signal: AbortSignal) {
     this.#api = api;
+    this.#what = what;
     this.#on = on;
     this.#signal = signal;
   }
@@ -85,17 +100,22 @@ class Follow {
     await sleep(ms, undefined, { signal: this.#signal }).catch(() => {});
   }
 
+  #url(query: Readonly<Record<string, string>>): string {
+    const { path, fieldSelector } = this.#what;
+    return `${path}?${new URLSearchParams({ ...(fieldSelector !== undefined && { fieldSelector }), ...query })}`;
+  }
+
   async #list(): Promise<void> {
-    const query = this.#notOlderThan === '' ? '' : `?resourceVersion=${this.#notOlderThan}`;
+    const url = this.#url(this.#notOlderThan === '' ? {} : { resourceVersion: this.#notOlderThan });
     try {
-      const answer = await this.#api.call(path + query, { signal: this.#signal });
-      const nodes = new Map<string, FoundNode>();
+      const answer = await this.#api.call(url, { signal: this.#signal });
+      const all = new Map<string, T>();
       const version = await readList(answer, (item) => {
-        const node = readNode(item as NodeObject);
-        nodes.set(node.entry.name, node);
+        const object = item as O;
+        all.set(object.metadata.name, this.#what.keep(object));
       });
       this.#on.answered();
-      this.#on.replace(nodes);
+      this.#on.replace(all);
       this.#version = version;
     } catch (error) {
       // forgotten, or of an etcd that was set back and so yet to come: whatever there is now
@@ -106,12 +126,17 @@ class Follow {
 
   /** Answers how long it lasted, in milliseconds; whatever ends it after it has begun is an end like any other. */
   async #watch(): Promise<number> {
-    const query = `watch=true&allowWatchBookmarks=true&timeoutSeconds=${watchSeconds()}&resourceVersion=${this.#version}`;
-    const answer = await this.#api.call(`${path}?${query}`, { signal: this.#signal, idleMs });
+    const url = this.#url({
+      watch: 'true',
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(watchSeconds()),
+      resourceVersion: this.#version,
+    });
+    const answer = await this.#api.call(url, { signal: this.#signal, idleMs });
     this.#on.answered();
     const started = performance.now();
     try {
-      for await (const line of linesOf(answer.setEncoding('utf8'))) this.#take(JSON.parse(line) as WatchEvent);
+      for await (const line of linesOf(answer.setEncoding('utf8'))) this.#take(JSON.parse(line) as WatchEvent<O>);
     } catch (error) {
       if (error instanceof ApiError) throw error;
     } finally {
@@ -120,13 +145,17 @@ class Follow {
     return performance.now() - started;
   }
 
-  #take({ type, object }: WatchEvent): void {
+  #take({ type, object }: WatchEvent<O>): void {
     if (type === 'ERROR') throw new ApiError(object.code ?? 0, object.message ?? 'the watch failed');
     if (type === 'DELETED') this.#on.drop(object.metadata.name);
-    else if (type !== 'BOOKMARK') this.#on.put(object.metadata.name, readNode(object));
+    else if (type !== 'BOOKMARK') this.#on.put(object.metadata.name, this.#what.keep(object));
     this.#version = object.metadata.resourceVersion ?? this.#version;
   }
 }
 
-export const followNodes = (api: Api, on: Follower, signal: AbortSignal): Promise<void> =>
-  new Follow(api, on, signal).run();
+export const follow = <O extends KubeObject, T>(
+  api: Api,
+  what: Followed<O, T>,
+  on: Follower<T>,
+  signal: AbortSignal,
+): Promise<void> => new Follow(api, what, on, signal).run();

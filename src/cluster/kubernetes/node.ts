@@ -1,6 +1,7 @@
 /** A Node object → the entry that a cluster file would have of it. Pure; what is wrong with an entry the file's decoder says. */
 
 import { parseAddress } from '../../net/address.ts';
+import type { KubeObject } from './follow.ts';
 
 /** Annotations of Nodes, each a key of the cluster file. The agent writes `publicKey` itself; the others are for people. */
 export const annotations = {
@@ -12,9 +13,8 @@ export const annotations = {
 } as const;
 
 /** What is looked at of a Node; the rest of it is dropped as it arrives. */
-export interface NodeObject {
-  readonly metadata: {
-    readonly name: string;
+export interface NodeObject extends KubeObject {
+  readonly metadata: KubeObject['metadata'] & {
     readonly creationTimestamp?: string;
     readonly annotations?: Readonly<Record<string, string>>;
   };
@@ -69,4 +69,10 @@ export function readNode(node: NodeObject): FoundNode {
     entry: { name, addresses: addressesOf(node), podCIDRs, ...Object.fromEntries(more) },
     created: creationTimestamp,
   };
+}
+
+/** With this key, and otherwise as it is read once the Node says the same: to the byte. */
+export function withPublicKey(node: FoundNode, publicKey: string): FoundNode {
+  const { name, addresses, podCIDRs, publicKey: _, ...more } = node.entry;
+  return { ...node, entry: { name, addresses, podCIDRs, publicKey, ...more } };
 }

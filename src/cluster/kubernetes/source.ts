@@ -5,23 +5,19 @@
 
 import { ConfigError, type Problem } from '../../errors.ts';
 import type { ClusterView } from '../../plan/cluster.ts';
-import { type ClusterSource, digestOf, FileSource } from '../file.ts';
-import { Api, ApiError, said } from './api.ts';
+import { type ClusterSource, FileSource } from '../file.ts';
+import { KubernetesCluster, type KubernetesPlace, type Seen } from './cluster.ts';
 import { Events } from './events.ts';
-import { type Follower, followNodes } from './follow.ts';
-import { agentLogin } from './login.ts';
-import type { FoundNode } from './node.ts';
+import { type FoundNode, withPublicKey } from './node.ts';
 import { OwnNode } from './own-node.ts';
-import { type Judged, NodeJudge } from './view.ts';
 
-export interface KubernetesParts {
+export interface KubernetesParts extends KubernetesPlace {
   /** This node's name. */
   readonly node: string;
-  readonly kubeconfig: string | undefined;
   readonly publicKey: string;
-  /** Where the nodes are kept for times without an API server, and how they get there: whole or not at all. */
+  /** Where the cluster is kept for times without an API server, and how it gets there: whole or not at all. */
   readonly file: string;
-  readonly save: (file: string, document: object) => void;
+  readonly save: (file: string, text: string) => void;
   readonly log: (level: 'info' | 'warn', msg: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -34,24 +30,22 @@ const wantPodCidr =
   'one: start kube-controller-manager with --allocate-node-cidrs=true --cluster-cidr=CIDR (kubeadm: --pod-network-cidr=CIDR), or set spec.podCIDRs of the Node';
 const wantNode = 'a Node of this name: set `node` to the name that kubelet registers';
 
-export class KubernetesSource implements ClusterSource, Follower {
+type Read = { view: ClusterView; problems: string[] } | { error: ConfigError };
+
+export class KubernetesSource implements ClusterSource {
   readonly whenWrong = 'what was last right of this cluster stays in force';
   readonly mendsItself = true;
   readonly notes: readonly string[] = [];
   readonly settled: Promise<void>;
   readonly #parts: KubernetesParts;
-  readonly #api: Api;
+  readonly cluster: KubernetesCluster;
   readonly #own: OwnNode;
   readonly #events: Events;
-  readonly #judge = new NodeJudge();
   readonly #settle: () => void;
   #changed = (): void => {};
-  /** Nothing before the first list. */
-  #nodes: Map<string, FoundNode> | undefined;
-  /** What `#nodes` mean, until they change. */
-  #read: { view: ClusterView; problems: string[] } | { error: ConfigError } | undefined;
-  #failure: { since: string; text: string } | undefined;
-  #unsaved: object | undefined;
+  /** What is there, until it changes. */
+  #read: Read | undefined;
+  #unsaved: string | undefined;
   /** What keeps this node from being connected, and the Event's reason. */
   #lack: [string, string] | undefined;
 
@@ -60,40 +54,52 @@ export class KubernetesSource implements ClusterSource, Follower {
     this.#parts = parts;
     this.settled = promise;
     this.#settle = resolve;
-    this.#api = new Api(agentLogin(parts.kubeconfig), 'culvert-agent');
-    this.#own = new OwnNode(this.#api, parts.node, parts.publicKey, () => this.#changed());
-    const { node, log } = parts;
-    this.#events = new Events({ api: this.#api, node, log, nodes: () => this.#nodes?.size ?? 1 });
+    this.cluster = new KubernetesCluster({
+      ...parts,
+      changed: () => this.#news(),
+      take: (node) => this.#taken(node),
+    });
+    const { node, publicKey, log } = parts;
+    const { api } = this.cluster;
+    this.#own = new OwnNode(api, node, publicKey, () => this.#changed());
+    this.#events = new Events({ api, node, log, nodes: () => this.cluster.look()?.view.nodes.length ?? 1 });
+    const before = this.#recall();
+    if ('view' in before) this.cluster.traffic.recall(before.view.traffic);
   }
 
   get problems(): string[] {
     // what keeps `read` from answering says so itself
     const read = this.#read && 'view' in this.#read ? this.#read : undefined;
-    const failure = read && this.#failure && `${this.#failure.text}; ${this.whenWrong}`;
-    return [failure, this.#own.problem, ...(read?.problems ?? [])].filter((text) => text !== undefined);
+    const { outage, traffic } = this.cluster;
+    const old = read ? [outage, traffic.error?.message].filter((text) => text !== undefined) : [];
+    return [
+      ...old.map((text) => `${text}; ${this.whenWrong}`),
+      ...(this.#own.problem === undefined ? [] : [this.#own.problem]),
+      ...(read?.problems ?? []),
+    ];
   }
 
   read(): ClusterView {
-    this.#read ??= this.#nodes ? this.#look(this.#nodes) : this.#recall();
+    this.#read ??= this.#look();
     if ('error' in this.#read) throw this.#read.error;
     return this.#read.view;
   }
 
-  #look(found: ReadonlyMap<string, FoundNode>): { view: ClusterView; problems: string[] } | { error: ConfigError } {
-    const { nodes, leftOut } = this.#judge.judge(found.values());
-    const why = this.#missing(found, leftOut);
+  #look(): Read {
+    const seen = this.cluster.look();
+    if (!seen) return this.#recall();
+    const why = this.#missing(seen);
     if (why) return { error: new ConfigError([why]) };
-    const document = { nodes: nodes.map(({ name }) => found.get(name)!.entry) };
-    this.#unsaved = document;
-    const problems = [...leftOut]
+    this.#unsaved = seen.text;
+    const problems = [...seen.leftOut]
       // one without a podCIDR is new, or its own agent says so
-      .filter(([name]) => found.get(name)!.entry.podCIDRs.length > 0)
+      .filter(([name]) => seen.found.get(name)!.entry.podCIDRs.length > 0)
       .map(([name, text]) => `Node "${name}" is left out: ${text}`);
-    return { view: { nodes, digest: digestOf(JSON.stringify(document)) }, problems };
+    return { view: seen.view, problems };
   }
 
   /** Why this node is not in the view. */
-  #missing(found: ReadonlyMap<string, FoundNode>, leftOut: Judged['leftOut']): Problem | undefined {
+  #missing({ found, leftOut }: Seen): Problem | undefined {
     const { node } = this.#parts;
     const path = `Node "${node}"`;
     const own = found.get(node);
@@ -110,7 +116,7 @@ export class KubernetesSource implements ClusterSource, Follower {
   }
 
   /** Takes Events of the agent; what keeps the Node out is the better word for an agent that is not ready. */
-  tell(findings: ReadonlyMap<string, string>): void {
+  stand(findings: ReadonlyMap<string, string>): void {
     const standing = new Map(findings);
     if (this.#lack) {
       standing.delete('NotReady');
@@ -119,13 +125,20 @@ export class KubernetesSource implements ClusterSource, Follower {
     this.#events.stand(standing);
   }
 
-  /** The nodes of an earlier time. */
-  #recall(): { view: ClusterView; problems: string[] } | { error: ConfigError } {
+  /** A warning on this node's Node about what has happened once. */
+  tell(reason: string, message: string): void {
+    void this.#events.tell({ reason, message });
+  }
+
+  /** The cluster of an earlier time. */
+  #recall(): Read {
     try {
       return { view: new FileSource(this.#parts.file).read(), problems: [] };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      const got = `no nodes: ${this.#failure?.text ?? 'the API server has not answered yet'}`;
+      const { outage, traffic } = this.cluster;
+      if (traffic.error) return { error: traffic.error };
+      const got = `no nodes: ${outage ?? 'the API server has not answered yet'}`;
       const want = `its answer, for of an earlier time there is nothing in ${this.#parts.file}`;
       return { error: new ConfigError([{ path: 'cluster', got, want }]) };
     }
@@ -134,7 +147,7 @@ export class KubernetesSource implements ClusterSource, Follower {
   watch(changed: () => void, signal: AbortSignal): void {
     this.#changed = changed;
     const hasty = setTimeout(this.#settle, patienceMs);
-    void followNodes(this.#api, this, signal);
+    this.cluster.follow(signal);
     void this.#events.run(signal);
     const saving = setInterval(() => this.#save(), saveMs);
     signal.addEventListener('abort', () => {
@@ -146,12 +159,12 @@ export class KubernetesSource implements ClusterSource, Follower {
   }
 
   #save(): void {
-    const document = this.#unsaved;
+    const text = this.#unsaved;
     this.#unsaved = undefined;
     try {
-      if (document) this.#parts.save(this.#parts.file, document);
+      if (text !== undefined) this.#parts.save(this.#parts.file, text);
     } catch (error) {
-      this.#parts.log('warn', 'cannot keep the nodes for times without an API server', {
+      this.#parts.log('warn', 'cannot keep the cluster for times without an API server', {
         error: (error as Error).message,
       });
     }
@@ -159,7 +172,7 @@ export class KubernetesSource implements ClusterSource, Follower {
 
   #news(): void {
     this.#read = undefined;
-    this.#settle();
+    if (this.cluster.look() || this.cluster.outage !== undefined) this.#settle();
     this.#changed();
   }
 
@@ -167,43 +180,6 @@ export class KubernetesSource implements ClusterSource, Follower {
   #taken(node: FoundNode): FoundNode {
     if (node.entry.name !== this.#parts.node) return node;
     this.#own.saw(node.entry.publicKey);
-    return { ...node, entry: { ...node.entry, publicKey: this.#parts.publicKey } };
-  }
-
-  replace(nodes: ReadonlyMap<string, FoundNode>): void {
-    this.#nodes = new Map([...nodes].map(([name, node]) => [name, this.#taken(node)]));
-    this.#news();
-  }
-
-  put(name: string, node: FoundNode): void {
-    const next = this.#taken(node);
-    const isSame = JSON.stringify(this.#nodes?.get(name)) === JSON.stringify(next);
-    if (isSame) return; // most are heartbeats
-    this.#nodes?.set(name, next);
-    this.#news();
-  }
-
-  drop(name: string): void {
-    if (this.#nodes?.delete(name)) this.#news();
-  }
-
-  answered(): void {
-    if (!this.#failure) return;
-    this.#failure = undefined;
-    this.#changed();
-  }
-
-  failed(error: Error): void {
-    const was = this.#failure?.text;
-    const since = this.#failure?.since ?? new Date().toISOString();
-    const what = error instanceof ApiError ? 'refuses our requests' : 'does not answer';
-    const text =
-      error instanceof ConfigError
-        ? error.message
-        : `the API server ${this.#api.server} ${what} since ${since}: ${said(error)}`;
-    this.#failure = { since, text };
-    this.#settle();
-    if (!this.#nodes) this.#read = undefined;
-    if (text !== was) this.#changed();
+    return withPublicKey(node, this.#parts.publicKey);
   }
 }

@@ -28,7 +28,7 @@ export interface InsideResult {
 
 /** "test/conformance/bridge-vlan.test.ts" → conformance. */
 export function layerOf(file: string): string {
-  const match = /^test\/(conformance|netns|clients|unit)\/.+\.test\.ts$/.exec(file);
+  const match = /^test\/(conformance|plugins|netns|clients|unit)\/.+\.test\.ts$/.exec(file);
   if (match) return match[1]!;
   throw new UsageError(`test file: got "${file}", want one such as test/conformance/bridge-vlan.test.ts`);
 }
