@@ -24,7 +24,7 @@ export interface TrafficPlace {
   /** Writes this traffic and takes it to the nodes. Throws ChangeError when that fails. */
   write(traffic: ClusterTraffic): Promise<void>;
   /** What is to be said of it beside what is in force. */
-  remark(): string | undefined;
+  remarks(): string[];
 }
 
 export interface ChangeParts {

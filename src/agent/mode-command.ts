@@ -146,8 +146,7 @@ async function show(given: Options): Promise<number> {
     const { traffic } = view;
     say(`${place.title}: ${traffic ? formatTraffic(traffic) : 'as each node says itself'}`);
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
-    const wish = place.remark();
-    if (wish !== undefined) say(`  ${wish}`);
+    for (const remark of place.remarks()) say(`  ${remark}`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
     const remark = mtuRemark(answers);
     if (remark) say(remark);

@@ -27,7 +27,7 @@ export function fileTraffic(file: string, publish: string | undefined): OpenPlac
       if (publish === undefined) return;
       await promisify(execFile)('sh', ['-c', publish], { env: { ...process.env, CULVERT_CLUSTER_FILE: file } });
     },
-    remark: () => undefined,
+    remarks: () => [],
     async [Symbol.asyncDispose]() {},
   };
 }
@@ -70,7 +70,7 @@ export function mapTraffic(cluster: KubernetesCluster): TrafficPlace {
       const wish = wishData(traffic.alsoAccept ? undefined : traffic);
       return writeMap(cluster, { traffic: JSON.stringify(traffic), ...wish, takenBack: null });
     },
-    remark: () => wishOf(map.said),
+    remarks: () => [...map.notes, wishOf(map.said)].filter((text) => text !== undefined),
   };
 }
 

@@ -36,9 +36,11 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, path = ''): T {
   );
 }
 
-function suggestion(key: string, known: readonly string[]): string {
+/** The remark on a key that none of those known is. */
+export function unknownKey(path: string, key: string, known: readonly string[]): string {
   const meant = nearest(key, known);
-  return meant === undefined ? `; known are ${known.join(', ')}` : `; did you mean "${meant}"?`;
+  const hint = meant === undefined ? `known are ${known.join(', ')}` : `did you mean "${meant}"?`;
+  return `${path}: unknown key, ignored; ${hint}`;
 }
 
 function unwrap(schema: unknown): unknown {
@@ -60,7 +62,7 @@ export function unknownKeys(schema: unknown, value: unknown, path = ''): string[
   return Object.entries(value).flatMap(([key, item]) => {
     const at = path === '' ? key : `${path}.${key}`;
     if (Object.hasOwn(shape, key)) return unknownKeys(shape[key], item, at);
-    return [`${at}: unknown key, ignored${suggestion(key, Object.keys(shape))}`];
+    return [unknownKey(at, key, Object.keys(shape))];
   });
 }
 

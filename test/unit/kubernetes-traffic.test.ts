@@ -14,7 +14,7 @@ import { kubernetesTraffic } from '../../src/agent/traffic-place.ts';
 import { FileSource } from '../../src/cluster/file.ts';
 import { seenOf } from '../../src/cluster/kubernetes/cluster.ts';
 import { annotations, type NodeObject, readNode, withPublicKey } from '../../src/cluster/kubernetes/node.ts';
-import { type MapObject, readMap } from '../../src/cluster/kubernetes/traffic-map.ts';
+import { type MapObject, readMap, remarksOn } from '../../src/cluster/kubernetes/traffic-map.ts';
 import { NodeJudge } from '../../src/cluster/kubernetes/view.ts';
 import type { ClusterTraffic } from '../../src/plan/cluster.ts';
 import { keyOf } from '../support/cluster.ts';
@@ -49,6 +49,13 @@ describe('readMap()', () => {
     });
     for (const wrong of ['', '{', '{"wanted":{"mode":"x"}}'])
       expect(read({ takenBack: wrong }).takenBack).toBeUndefined();
+  });
+
+  it('leaves alone what it does not know, with a remark', () => {
+    expect(remarksOn(mapWith({ mode: 'vxlan', sameSubnets: 'direct' }), 'ConfigMap a/b data')).toEqual([
+      'ConfigMap a/b data.sameSubnets: unknown key, ignored; did you mean "sameSubnet"?',
+    ]);
+    expect(remarksOn(mapWith(), 'ConfigMap a/b data')).toEqual([]);
   });
 
   it.each([
@@ -224,12 +231,14 @@ describe('the ConfigMap of a cluster', () => {
   it('wants nothing of the agents while a change by hand is on its way, and then what there is', async () => {
     server.map = mapWith({ mode: 'ipip', betweenSites: 'vxlan', traffic: 'mode: vxlan' });
     await using place = await open();
-    expect(place.remark()).toBe('ipip (between sites vxlan) is wanted; the agent of the first node brings that about');
+    expect(place.remarks()).toEqual([
+      'ipip (between sites vxlan) is wanted; the agent of the first node brings that about',
+    ]);
     await place.write({ ...vxlan, alsoAccept: routed });
     expect(Object.keys(server.data ?? {})).toEqual(['traffic']);
     await place.write(routed);
     expect(server.data).toEqual({ traffic: JSON.stringify(routed), ...routed });
-    expect(place.remark()).toBeUndefined();
+    expect(place.remarks()).toEqual([]);
   });
 
   it('is made when there is none', async () => {

@@ -272,7 +272,7 @@ function cluster(
       written.push(next);
       traffic = next;
     },
-    remark: () => undefined,
+    remarks: () => [],
   };
   const parts: ChangeParts = {
     place,

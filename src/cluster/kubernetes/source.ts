@@ -35,7 +35,6 @@ type Read = { view: ClusterView; problems: string[] } | { error: ConfigError };
 export class KubernetesSource implements ClusterSource {
   readonly whenWrong = 'what was last right of this cluster stays in force';
   readonly mendsItself = true;
-  readonly notes: readonly string[] = [];
   readonly settled: Promise<void>;
   readonly #parts: KubernetesParts;
   readonly cluster: KubernetesCluster;
@@ -65,6 +64,10 @@ export class KubernetesSource implements ClusterSource {
     const { node, log } = parts;
     const nodes = (): number => this.cluster.look()?.view.nodes.length ?? 1;
     this.#events = new Events({ api: this.cluster.api, node, log, nodes });
+  }
+
+  get notes(): string[] {
+    return this.cluster.traffic.notes;
   }
 
   get problems(): string[] {

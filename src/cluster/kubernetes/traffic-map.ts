@@ -6,7 +6,7 @@
 
 import { ConfigError } from '../../errors.ts';
 import type { ClusterTraffic, Traffic } from '../../plan/cluster.ts';
-import { parseYaml } from '../document.ts';
+import { parseYaml, unknownKey } from '../document.ts';
 import { decodeTraffic } from '../view.ts';
 import { type Api, ApiError } from './api.ts';
 import { type Followed, type Follower, follow, type KubeObject } from './follow.ts';
@@ -27,6 +27,11 @@ export interface SaidByMap {
 }
 
 const wishKeys = ['mode', 'betweenSites', 'sameSubnet'] as const;
+const keys: readonly string[] = [...wishKeys, 'traffic', 'takenBack'];
+
+/** Remarks on keys that nobody reads; `path` begins theirs. */
+export const remarksOn = ({ data = {} }: MapObject, path: string): string[] =>
+  Object.keys(data).flatMap((key) => (keys.includes(key) ? [] : [unknownKey(`${path}.${key}`, key, keys)]));
 
 /** The keys of the ConfigMap by which this is wanted; nothing is wanted any more by none. */
 export const wishData = (wanted: Traffic | undefined): Record<string, string | null> =>
@@ -95,6 +100,11 @@ export class TrafficMap implements Follower<MapObject> {
   /** What it last rightly said. */
   get said(): SaidByMap {
     return this.#right ?? nothing;
+  }
+
+  /** What is odd but harmless. */
+  get notes(): string[] {
+    return this.#object ? remarksOn(this.#object, `${this.title} data`) : [];
   }
 
   /** What it said at an earlier time, until the API server says. */
