@@ -8,6 +8,7 @@ import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
 import { manifestFile, type podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
+import { lacking } from '../support/suite.ts';
 import { KubeLab } from './lab/lab.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -178,6 +179,23 @@ it('changes its mode live, by command and by an edit of the ConfigMap, also when
   expect(setMode('vxlan')).toContain('done: vxlan alone');
   await expectNoneLost(flows);
 }, 300_000);
+
+// where the kernel has WireGuard there is nothing to take back
+if (lacking('wireguard')) {
+  it('takes back a mode that a node cannot have, says so by an Event, and loses no packet', async () => {
+    const flows = await pingBoth();
+    wantMode('wireguard');
+    const takenBack = (): string => system('get', 'configmap', 'culvert-traffic', '-o', 'jsonpath={.data.takenBack}');
+    await until(takenBack, () => takenBack() !== '', 120_000);
+    expect(takenBack()).toContain('This kernel has no links of type wireguard');
+    expect(inForce()).toBe(alone('vxlan'));
+    const told = (): string => lab.kubectl(`describe node ${first}`);
+    await until('an Event', () => told().includes('ModeTakenBack'), 60_000);
+    wantMode('vxlan');
+    await until('kubectl culvert finds all well', () => culvert().status === 0, 60_000);
+    await expectNoneLost(flows);
+  }, 300_000);
+}
 
 it('has its agents replaced without losing a packet', async () => {
   const flows = await pingBoth();

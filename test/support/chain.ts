@@ -14,9 +14,9 @@ export class Chained {
 
   constructor(host: Host, conf: Conf, options: { id?: string; keys?: Conf; ipam?: Conf } = {}) {
     const { keys = {}, ipam = dualStack, ...rest } = options;
+    host.exec('sysctl -qw net.ipv6.conf.default.accept_dad=0'); // else two seconds pass until a pod is reached by IPv6
     this.pod = attach(host, { isDefaultGateway: true, ...keys }, { ipam, ...rest });
     this.previous = this.pod.add();
-    while (host.exec('ip -6 addr show tentative') !== '') host.exec('sleep 0.1');
     this.conf = { cniVersion: '1.1.0', name: 'net', ...conf };
   }
 
