@@ -1,6 +1,6 @@
 /**
- * The only entry point. Which program this is says the name it was called by: a plugin's name (or `culvert` with CNI_COMMAND
- * set) is a plugin, `culvert` is the command line, `kubectl-culvert` its command `kubectl`. The plugins live in the start-up
+ * The only entry point. Which program this is says the name it was called by: a plugin's name (or `culvert` with a runtime's
+ * variables) is a plugin, `culvert` is the command line, `kubectl-culvert` its command `kubectl`. The plugins live in the start-up
  * snapshot; the command line with its libraries is a second bundle inside the executable, read only when asked for, so that no
  * pod pays for it; the Kubernetes client a third, so that no other agent does.
  */
@@ -49,9 +49,12 @@ function loadBundle(name: string): unknown {
 const loadCli = async (): Promise<Cli> =>
   ((isSea() ? loadBundle('cli.cjs') : await import('./cli/cli.ts')) as { main: Cli }).main;
 
+/** What a runtime sets for a call (CNI specification, section 2). One of them tells it from a person, also when it forgets the command. */
+const runtimeVariables = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'];
+
 async function main(): Promise<void> {
   const called = basename(process.env['CULVERT_CALLED_AS'] ?? process.argv0);
-  const asPlugin = called !== 'culvert' || process.env['CNI_COMMAND'] !== undefined;
+  const asPlugin = called !== 'culvert' || runtimeVariables.some((name) => process.env[name] !== undefined);
   const plugin = asPlugin ? plugins.get(called) : undefined;
   if (plugin) {
     // nothing here runs long enough to earn back what compiling it further costs

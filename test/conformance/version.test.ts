@@ -40,3 +40,10 @@ describe.each(plugins)('%s started without CNI_COMMAND', (plugin) => {
     expect(answer.stderr).toContain('0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0');
   });
 });
+
+itOurs.for(['containerId', 'netns', 'ifname'])('culvert is a plugin when a runtime sets %s alone', (name, { host }) => {
+  const answer = host.call({ plugin: 'culvert', conf: '', [name]: 'x' });
+  expect(answer.status).toBe(0);
+  expect(answer.stdout).toBe('');
+  expect(answer.stderr).toContain('0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0');
+});

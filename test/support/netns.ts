@@ -41,7 +41,8 @@ export const inside = (netns: string, line: string): string[] => [
 
 export interface Call {
   plugin: string;
-  command: string;
+  /** Absent: the variable is not set. */
+  command?: string;
   /** JSON, or text as it stands. */
   conf: unknown;
   containerId?: string;
