@@ -127,7 +127,9 @@ describe('an agent told to install', () => {
     configure();
     agent.start();
     await agent.ready();
-    expect(agent.lines.filter((l) => l.level === 'warn').map((l) => l.msg)).toEqual([
+    const warnings = () => agent.lines.filter((l) => l.level === 'warn').map((l) => l.msg);
+    await until('a warning', () => warnings().length > 0);
+    expect(warnings()).toEqual([
       `a runtime uses ${cni('10-culvert.conflist')}, the first by name; without it 87-podman.conflist: remove it`,
     ]);
     writeFileSync(cni('05-other.conf'), '{}');
