@@ -85,9 +85,10 @@ const executable = writeConfig('sea.json', {
   assets: Object.fromEntries(bundles.flatMap((b) => [b, `${b}.cache`]).map((file) => [file, file])),
 });
 node('--build-sea', executable);
-writeFileSync(next, withSnapshotAsMain(readFileSync(next), 'main.blob'));
+const bytes = withSnapshotAsMain(readFileSync(next), 'main.blob');
+writeFileSync(next, bytes);
 
-const digest = createHash('sha256').update(readFileSync(next)).digest('hex').slice(0, 16);
+const digest = createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 appendFileSync(next, formatMark({ version, build: digest }));
 
 // by rename: a runtime may be executing the old one

@@ -5,13 +5,16 @@ import { hostname } from 'node:os';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { check, parseYaml, unknownKeys } from '../cluster/document.ts';
-import { betweenSites, wantOneOf } from '../cluster/schema.ts';
+import { betweenSites, namespacePattern, wantOneOf } from '../cluster/schema.ts';
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { parseAddress } from '../net/address.ts';
 import { type ClusterTraffic, type ClusterView, trafficModes, wayModes } from '../plan/cluster.ts';
 import type { AutoSettings, WireGuardKeys } from '../plan/settings.ts';
 import { bgpSchema } from './bgp-config.ts';
+
+/** Where an agent answers, if nothing else is said. */
+export const defaultPort = 9467;
 
 const wantMtu = '"auto" or a whole number from 1280 to 65535';
 const wantListen = 'an address and a port such as "127.0.0.1:9467" or "[::1]:9467"';
@@ -53,10 +56,7 @@ export const configSchema = z.object(
           source: oneOf('file', 'kubernetes'),
           file: z.string('a path').min(1, 'a path').default('/etc/culvert/cluster.yaml'),
           kubeconfig: z.string(wantPath).refine(isAbsolute, wantPath).optional(),
-          namespace: z
-            .string(wantNamespace)
-            .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, wantNamespace)
-            .optional(),
+          namespace: z.string(wantNamespace).regex(namespacePattern, wantNamespace).optional(),
         },
         'an object with source, file, kubeconfig and namespace',
       )
@@ -100,7 +100,7 @@ export const configSchema = z.object(
     listen: z
       .string(wantListen)
       .refine((text) => parseListen(text) !== undefined, wantListen)
-      .default('127.0.0.1:9467'),
+      .default(`127.0.0.1:${defaultPort}`),
     resyncSeconds: integer(1, 3600, wantSeconds).default(30),
     sweep: z
       .object(

@@ -56,6 +56,10 @@ const breadth = 32;
 export const askAll = (nodes: readonly ClusterNode[], ask: ChangeParts['ask']): Promise<Answer[]> =>
   pool(nodes, breadth, ask);
 
+/** Nodes that say nothing of use, and why. */
+export const silentOf = (nodes: readonly ClusterNode[], answers: readonly Answer[]): string[] =>
+  answers.flatMap((a, i) => (typeof a === 'string' ? [`${nodes[i]!.name} ${a}`] : []));
+
 /** What keeps a node from confirming a step; `final` will not mend by itself. */
 interface Lack {
   readonly text: string;
@@ -77,7 +81,7 @@ export async function currentTraffic({ place, ask }: Pick<ChangeParts, 'place' |
   const view = place.read();
   if (view.traffic) return view.traffic;
   const answers = await askAll(view.nodes, ask);
-  const silent = answers.flatMap((a, i) => (typeof a === 'string' ? [`${view.nodes[i]!.name} ${a}`] : []));
+  const silent = silentOf(view.nodes, answers);
   const hint = 'write it there: traffic: { mode: … }';
   if (silent.length > 0) {
     throw new ChangeError(`the ${place.title} says no traffic, and not every node does: ${silent.join('; ')}; ${hint}`);

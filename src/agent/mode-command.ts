@@ -7,7 +7,7 @@ import { formatTraffic } from '../plan/change.ts';
 import { modesBetweenSites, type Traffic, trafficModes } from '../plan/cluster.ts';
 import { defaultConfigFile } from './agent.ts';
 import { askNode } from './ask.ts';
-import { parseListen, readConfig } from './config.ts';
+import { defaultPort, parseListen, readConfig } from './config.ts';
 import {
   type Answer,
   askAll,
@@ -50,7 +50,7 @@ function numberOf(option: string, value: string, max: number): number {
 async function open({ config, file, kubeconfig, port, publish }: Options): Promise<{ place: OpenPlace; port: number }> {
   const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
   if (file !== undefined && kubeconfig !== undefined) throw new UsageError('--file and --kubeconfig: want one of them');
-  if (file !== undefined) return { place: fileTraffic(file, publish), port: given ?? 9467 };
+  if (file !== undefined) return { place: fileTraffic(file, publish), port: given ?? defaultPort };
   const own = kubeconfig === undefined ? readConfig(config) : undefined;
   const isFile = own?.cluster.source === 'file';
   if (!isFile && publish !== undefined) {
@@ -60,7 +60,7 @@ async function open({ config, file, kubeconfig, port, publish }: Options): Promi
     place: isFile
       ? fileTraffic(own.cluster.file, publish)
       : await kubernetesTraffic(placeOf(own?.cluster ?? { kubeconfig })),
-    port: given ?? (own ? parseListen(own.listen)!.port : 9467),
+    port: given ?? (own ? parseListen(own.listen)!.port : defaultPort),
   };
 }
 

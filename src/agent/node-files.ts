@@ -13,8 +13,6 @@ export const nodeFileIn = (run: string): string => join(run, 'node.json');
 /** The name of the cluster's network, and so of the folder its leases are in. */
 export const conflistNetwork = 'culvert';
 
-/** The bridge that pods are on with `attach: bridge`. */
-
 /** What the plugin has to know of its node. */
 export const nodeDocument = (config: AgentConfig, plan: NodePlan): object => ({
   node: config.node,

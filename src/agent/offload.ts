@@ -8,14 +8,13 @@
 import { join } from 'node:path';
 import { Gauge, type Registry } from 'prom-client';
 import { txChecksumOf } from '../apply/read.ts';
-import { isObject } from '../decode.ts';
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterNode } from '../plan/cluster.ts';
 import type { NodePlan } from '../plan/node.ts';
 import { offloadDevices, type TunnelEnd, tunnelEnds } from '../plan/offload.ts';
-import { readDocument, writeDocument } from '../store/files.ts';
+import { readEntries, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 import { knock, knockByUdp } from './knock.ts';
 import type { Log } from './log.ts';
@@ -40,13 +39,8 @@ export const offloadFile = (run: string): string => join(run, 'offload.json');
 type Finding = 'wrong' | 'trial';
 
 function readFindings(run: string): Map<string, Finding> {
-  const document = readDocument(offloadFile(run));
-  const entries = isObject(document) ? Object.entries(document) : [];
-  return new Map(
-    entries.filter(
-      (e): e is [string, Finding] => offloadDevices.includes(e[0]) && (e[1] === 'wrong' || e[1] === 'trial'),
-    ),
-  );
+  const found = readEntries(offloadFile(run), (value): value is Finding => value === 'wrong' || value === 'trial');
+  return new Map([...found].filter(([device]) => offloadDevices.includes(device)));
 }
 
 /** What the agent of this configuration goes by at its start: a trial that was cut short is taken back. */

@@ -6,11 +6,10 @@
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isObject } from '../decode.ts';
 import { CommandError } from '../errors.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { PathTarget } from '../plan/path-mtu.ts';
-import { readDocument, writeDocument } from '../store/files.ts';
+import { readEntries, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 import type { Log } from './log.ts';
 import { findPathMtu, type Ping } from './path-search.ts';
@@ -25,11 +24,8 @@ const spacingMs = 100;
 export const pathMtuFile = (run: string): string => join(run, 'path-mtu.json');
 
 /** What was measured when the file was written; a file that is not there or not right is as good as none. */
-function readMeasured(run: string): Map<string, number> {
-  const document = readDocument(pathMtuFile(run));
-  const entries = isObject(document) ? Object.entries(document) : [];
-  return new Map(entries.filter((e): e is [string, number] => typeof e[1] === 'number'));
-}
+const readMeasured = (run: string): Map<string, number> =>
+  readEntries(pathMtuFile(run), (value) => typeof value === 'number');
 
 /** What the agent of this configuration goes by, for `culvert plan`. */
 export const readPathMtus = ({ pathMtu, paths }: AgentConfig): ReadonlyMap<string, number> =>

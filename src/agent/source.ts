@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ClusterSource, FileSource } from '../cluster/file.ts';
 import type { KubernetesPlace } from '../cluster/kubernetes/cluster.ts';
 import { KubernetesSource } from '../cluster/kubernetes/source.ts';
+import { defaultNamespace } from '../cluster/schema.ts';
 import { replaceIfOther } from '../store/files.ts';
 import { ensurePublicKey } from '../store/keys.ts';
 import type { AgentConfig } from './config.ts';
@@ -23,7 +24,7 @@ export const placeOf = ({
   namespace,
 }: Partial<Pick<AgentConfig['cluster'], 'kubeconfig' | 'namespace'>>): KubernetesPlace => ({
   kubeconfig,
-  namespace: namespace ?? (process.env['POD_NAMESPACE'] || 'culvert-system'),
+  namespace: namespace ?? (process.env['POD_NAMESPACE'] || defaultNamespace),
 });
 
 export function createSource(config: AgentConfig, log: Log): ClusterSource {

@@ -10,7 +10,7 @@ import { dueOf, formatTraffic, isTakenBack, sameTraffic } from '../plan/change.t
 import type { ClusterView, Traffic } from '../plan/cluster.ts';
 import { askNode } from './ask.ts';
 import type { Log } from './log.ts';
-import { askAll, ChangeError, changeTraffic, type TrafficPlace } from './mode-change.ts';
+import { askAll, ChangeError, changeTraffic, silentOf, type TrafficPlace } from './mode-change.ts';
 import { pause, type Task } from './task.ts';
 import { mapTraffic, wishOf, writeMap } from './traffic-place.ts';
 
@@ -80,10 +80,7 @@ export class WantedTraffic implements Task {
     const ask = (node: ClusterView['nodes'][number]) => askNode(node, port);
     const isWanted = `${cluster.traffic.title}: ${formatTraffic(target)} is wanted, and cannot be had yet`;
     try {
-      const answers = await askAll(view.nodes, ask);
-      const silent = view.nodes.flatMap(({ name }, i) =>
-        typeof answers[i] === 'string' ? [`${name} ${answers[i]}`] : [],
-      );
+      const silent = silentOf(view.nodes, await askAll(view.nodes, ask));
       if (silent.length > 0) return `${isWanted}: ${silent.slice(0, 3).join('; ')}`;
       const say = (step: string): void => log('info', 'traffic', { step: step.trim() });
       const parts = { place: this.#place(signal), ask, say, timeoutMs, probe: true, settleMs: 1000 };

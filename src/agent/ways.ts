@@ -5,7 +5,6 @@
 
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
-import { isObject } from '../decode.ts';
 import type { Exec } from '../kernel/exec.ts';
 import type { NodeWays, WayProbe } from '../plan/auto.ts';
 import {
@@ -21,7 +20,7 @@ import {
 import { type ClusterTraffic, type WayMode, wayModes } from '../plan/cluster.ts';
 import { type NodePlan, packetBytes } from '../plan/node.ts';
 import { pool } from '../pool.ts';
-import { readDocument, writeDocument } from '../store/files.ts';
+import { readEntries, writeDocument } from '../store/files.ts';
 import type { Log } from './log.ts';
 import { ping } from './ping.ts';
 import { pause, type Task } from './task.ts';
@@ -36,11 +35,8 @@ const perQuestionMs = 20;
 export const chosenFile = (run: string): string => join(run, 'ways.json');
 
 /** What carried to each node when it was last decided; nothing where nobody has decided yet. */
-export function readChosen(run: string): Map<string, WayMode> {
-  const document = readDocument(chosenFile(run));
-  const entries = isObject(document) ? Object.entries(document) : [];
-  return new Map(entries.filter((e): e is [string, WayMode] => wayModes.includes(e[1] as WayMode)));
-}
+export const readChosen = (run: string): Map<string, WayMode> =>
+  readEntries(chosenFile(run), (value): value is WayMode => wayModes.includes(value as WayMode));
 
 /** What gets through to an address; what is believed so far says what is asked first. */
 async function askOne(exec: Exec, probe: WayProbe, bytes: number, believed: Passing | undefined): Promise<Passing> {

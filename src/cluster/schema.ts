@@ -13,6 +13,12 @@ export const autonomousSystem = z.int(wantAs).min(1, wantAs).max(4_294_967_295, 
 /** That of nodes which have none of their own: the first for private use (RFC 6996). */
 export const defaultAs = 64_512;
 
+/** Names of Kubernetes namespaces (RFC 1123 labels). */
+export const namespacePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** Where the manifest puts the agents. */
+export const defaultNamespace = 'culvert-system';
+
 export const mode = z.enum(trafficModes, wantOneOf(trafficModes));
 
 export const betweenSites = z.enum(modesBetweenSites, wantOneOf(modesBetweenSites)).optional();

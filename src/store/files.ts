@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { isObject } from '../decode.ts';
 
 /** A file's text; undefined where there is no such file. */
 export function readIfThere(file: string): string | undefined {
@@ -68,6 +69,13 @@ export function readDocument(file: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** The entries of a JSON object in a file whose values are right; none where there is no such file. */
+export function readEntries<T>(file: string, isRight: (value: unknown) => value is T): Map<string, T> {
+  const document = readDocument(file);
+  const entries = isObject(document) ? Object.entries(document) : [];
+  return new Map(entries.filter((e): e is [string, T] => isRight(e[1])));
 }
 
 /** Writes JSON where it differs; answers whether it did. */

@@ -136,8 +136,7 @@ describe('a cluster under culvert', () => {
     rmSync(join(lab.dir, 'nodes', second, 'etc/kubernetes/manifests/by-file.json'));
     await until('its address is free', () => fresh() === undefined, 60_000);
 
-    lab.do('start', 'apiserver');
-    await until('the API server answers', () => lab.try(['kubectl', 'get', '--raw', '/readyz']).status === 0, 60_000);
+    await lab.startApiServer();
     lab.kubectl(`delete pod ${gone.metadata.name} --force --grace-period=0`);
     await nodesReady(nodes.length);
     expectMatrix(await cluster.ready(nodes.length));

@@ -62,15 +62,9 @@ const ready = (): { ready: boolean; problems: string[] } => {
 };
 const problems = (): string => ready().problems.join('\n');
 
-/** The API server, if it has to be, anew. */
-async function answering(): Promise<void> {
-  lab.do('start', 'apiserver');
-  await until('the API server answers', () => lab.try(['kubectl', 'get', '--raw', '/readyz']).status === 0, 60_000);
-}
-
 async function restart(): Promise<void> {
   lab.do('stop', 'apiserver');
-  await answering();
+  await lab.startApiServer();
 }
 
 function writeKubeconfig(): string {
@@ -110,7 +104,7 @@ beforeEach(() => {
 afterEach(async () => {
   await agent.stop();
   host.remove();
-  await answering();
+  await lab.startApiServer();
   lab.kubectl('delete nodes --all --wait=false');
   lab.kubectl('delete events --all --wait=false');
   lab.kubectl('delete configmap culvert-traffic --ignore-not-found');
@@ -231,7 +225,7 @@ describe('an agent with cluster.source kubernetes', () => {
     await until(problems, () => since.test(problems()));
     expect(agent.plan()).toMatchObject({ status: 0, stdout: '' });
 
-    await answering();
+    await lab.startApiServer();
     lab.kubectl('delete node n2');
     await until('the route goes', () => routes() === '', 15_000);
     await until(problems, () => problems() === '');

@@ -1,8 +1,10 @@
 /** `kubectl culvert`: how the nodes of a Kubernetes cluster are, on one screen and from any machine that has kubectl's configuration. */
 
 import { parseArgs } from 'node:util';
+import { defaultPort } from '../../agent/config.ts';
 import { Api, ApiError, said } from '../../cluster/kubernetes/api.ts';
 import { kubectlLogin } from '../../cluster/kubernetes/login.ts';
+import { defaultNamespace, namespacePattern } from '../../cluster/schema.ts';
 import { type Command, exitCode, UsageError } from '../../command.ts';
 import { ConfigError } from '../../errors.ts';
 import { findingsOf, remarksOf, renderFindings, renderNodes, renderTotals, totalsOf } from './summary.ts';
@@ -11,8 +13,8 @@ import { type NodeReport, type Place, surveyNodes } from './survey.ts';
 const options = {
   kubeconfig: { type: 'string' },
   context: { type: 'string' },
-  namespace: { type: 'string', short: 'n', default: 'culvert-system' },
-  port: { type: 'string', default: '9467' },
+  namespace: { type: 'string', short: 'n', default: defaultNamespace },
+  port: { type: 'string', default: String(defaultPort) },
   output: { type: 'string', short: 'o' },
   json: { type: 'boolean', default: false },
 } as const;
@@ -33,7 +35,7 @@ function outputOf({ json, output }: Values): string {
 }
 
 function namespaceOf(text: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  if (namespacePattern.test(text)) return text;
   throw new UsageError(`--namespace: got "${text}", want the name of a namespace`);
 }
 
@@ -86,8 +88,8 @@ addresses, as the manifest says (listen: "[::]:9467").
   -o, --output FORMAT   wide: more columns; json, or --json: for programs
   --kubeconfig FILE     else the files of KUBECONFIG, else ~/.kube/config
   --context NAME        else the current one
-  -n, --namespace NAME  where the agents are (default culvert-system)
-  --port PORT           where agents answer (default 9467)
+  -n, --namespace NAME  where the agents are (default ${defaultNamespace})
+  --port PORT           where agents answer (default ${defaultPort})
 
 STATUS is kubelet's word. AGENT: ready, not ready, no answer, not running, or none. MODE says in mode auto to how many nodes each way
 leads, and during a change what is accepted too. PODS: addresses leased and there, of the scarcest family. SOURCE, of what the

@@ -2,6 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { until } from '../../support/agents.ts';
 import { type Ran, run } from '../../support/netns.ts';
 
 const script = join(import.meta.dirname, '../../../scripts/kube-lab');
@@ -37,6 +38,12 @@ export class KubeLab {
 
   down(): void {
     this.do('down');
+  }
+
+  /** Starts the API server, if it does not run, and waits until it answers. */
+  async startApiServer(): Promise<void> {
+    this.do('start', 'apiserver');
+    await until('the API server answers', () => this.try(['kubectl', 'get', '--raw', '/readyz']).status === 0, 60_000);
   }
 
   kubectl(line: string): string {

@@ -57,9 +57,12 @@ const isReady = ({ metadata, status }: Pod): boolean =>
 export const addressOf = (pod: Pod): string => pod.status.podIP!;
 
 /** "web-x7k2p [::ffff:10.244.1.5]": the server's socket is one of both families. */
+/** A web server's REMOTE_ADDR: "[::ffff:10.244.0.5]" → "10.244.0.5". */
+export const plainAddress = (remote: string): string => remote.replace(/^\[?(::ffff:)?|\]$/g, '');
+
 function parseAnswer(line: string): Answer {
   const [by = '', seen = ''] = line.trim().split(' ');
-  return { by, seen: seen.replace(/^\[?(::ffff:)?|\]$/g, '') };
+  return { by, seen: plainAddress(seen) };
 }
 
 /** Asks a web server so many times; what is not answered is left out. */

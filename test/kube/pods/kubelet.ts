@@ -13,6 +13,7 @@ import {
   outsideAddress,
   type Pod,
   type Pods,
+  plainAddress,
   podSpec,
 } from '../lab/pods.ts';
 
@@ -45,9 +46,7 @@ export function describeKubelet(pods: Pods): void {
     afterAll(() => pods.delete('more'));
 
     it('is probed by kubelet, and sees its node', () => {
-      expect(pods.addressesOf(node)).toContain(
-        pods.fromPod(pod).sh('cat /tmp/probed').replace('[::ffff:', '').replace(']', '').trim(),
-      );
+      expect(pods.addressesOf(node)).toContain(plainAddress(pods.fromPod(pod).sh('cat /tmp/probed').trim()));
     });
 
     it('hostPort: machines outside, other nodes, their pods, its own node and the pod itself reach it', () => {
