@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { plugins } from '../plugins/plugins.ts';
 import { formatMark } from '../src/agent/install/mark.ts';
-import { withSnapshotAsMain } from './sea.ts';
+import { withoutCodeCache, withSnapshotAsMain } from './sea.ts';
 
 const root = join(import.meta.dirname, '..');
 const out = join(root, 'dist');
@@ -69,10 +69,12 @@ function writeConfig(name: string, config: object): string {
   return name;
 }
 
-// A snapshot brings the compiled code of all of Node's own modules along, 5.5 MB that every process would copy at its start; what
-// plugins use of it has run in the rehearsal and is in the snapshot's heap.
-const snapshot = writeConfig('snapshot.json', { builder: 'main.cjs', withoutCodeCache: true });
-node(...execArgv, '--snapshot-blob', 'main.blob', '--build-snapshot-config', snapshot);
+// Of what V8 has compiled, the snapshot keeps what has run in the rehearsal, once is enough, and lets the rest of Node's own modules
+// go: compiling while a pod waits takes longer than reading it, reading what nobody calls is for nothing.
+const keepWhatRan = ['--invocation-count-for-feedback-allocation=0', '--bytecode-old-age=0'];
+node(...execArgv, ...keepWhatRan, '--snapshot-blob', 'main.blob', '--build-snapshot', 'main.cjs');
+const snapshot = join(out, 'main.blob');
+writeFileSync(snapshot, withoutCodeCache(readFileSync(snapshot)));
 const bundles = ['cli.cjs', 'kubernetes.cjs'];
 node(...execArgv, '--snapshot-blob', 'main.blob', ...bundles); // writes their code caches
 

@@ -1,13 +1,44 @@
-/** The header of what Node's --build-sea puts into an executable (src/node_sea.cc of Node 26). */
+/**
+ * What Node has no setting for, done to its files: the code cache taken out of a start-up snapshot, and a snapshot that was built
+ * before put into an executable. Numbers in both are little endian, lengths are u64.
+ */
+
+/** Node has some 440 modules; a vector of their code caches is not among so few or many bytes by chance. */
+const modules = { atLeast: 100, atMost: 2000 };
+
+/**
+ * A start-up snapshot without Node's code cache, which is what the file ends with (src/node_snapshotable.cc): how many entries, and
+ * of each the length of a module's name, the name, the length of its code, the code. Every process would copy it at its start. The
+ * builder's own `withoutCodeCache` throws away with it whatever functions V8 has compiled in the snapshot.
+ */
+export function withoutCodeCache(snapshot: Buffer): Buffer {
+  const u64 = (at: number): number => (at + 8 <= snapshot.length ? Number(snapshot.readBigUInt64LE(at)) : Infinity);
+  const isCodeCache = (start: number): boolean => {
+    const count = u64(start);
+    if (count < modules.atLeast || count > modules.atMost) return false;
+    let at = start + 8;
+    for (let i = 0; i < count && at < snapshot.length; i++) {
+      at += 8 + u64(at); // the name
+      at += 8 + u64(at); // the code
+    }
+    return at === snapshot.length;
+  };
+  for (let start = 0; start < snapshot.length; start++) {
+    if (isCodeCache(start)) return Buffer.concat([snapshot.subarray(0, start), Buffer.alloc(8)]);
+  }
+  throw new Error('no code cache at the end of the snapshot; is this another Node than 26?');
+}
+
+/** The header of what --build-sea puts into an executable (src/node_sea.cc). */
 
 const magic = 0x143da20;
 /** SeaFlags::kUseSnapshot. */
 const useSnapshot = 1 << 1;
 
 /**
- * Marks the main script of an executable as a snapshot that was built before: --build-sea makes snapshots by itself alone, and not
- * without the code cache. The header has, little endian: magic (u32), flags (u32), where arguments may come from (u8), the main script's format (u8), the length
- * of the main script's path (u64), the path, and then the script or snapshot.
+ * Marks the main script of an executable as a snapshot that was built before: --build-sea makes snapshots by itself alone, and with
+ * the code cache. The header has: magic (u32), flags (u32), where arguments may come from (u8), the main script's format (u8), the length
+ * of the main script's path, the path, and then the script or snapshot.
  */
 export function withSnapshotAsMain(executable: Buffer, path: string): Buffer {
   const length = Buffer.alloc(8);

@@ -8,36 +8,30 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Io, type Plugin, runPlugin } from './cni/skel.ts';
-import { createExec } from './kernel/exec.ts';
-import type { Kernel } from './kernel/kernel.ts';
-import type { Machine } from './kernel/machine.ts';
+import type { Exec } from './kernel/exec.ts';
+import { createKernel, type Kernel, type StandBy } from './kernel/kernel.ts';
+import { createMachine, type Machine } from './kernel/machine.ts';
 import { standBy } from './kernel/standby.ts';
 
-const agreeable: Kernel = {
-  standBy: () => {},
-  ip: async () => {},
-  deleteLink: async () => {},
-  hasLink: () => true,
-  bridge: async () => {},
-  wg: async () => {},
-  showWireguard: async () => '',
-  ethtool: async () => {},
-  showFeatures: async () => '',
-  show: async (lines) => lines.map(() => []),
-  showBridge: async () => [],
-  tc: async () => {},
-  showTc: async () => '',
-  nft: async () => {},
-  nftDelete: async () => {},
-  showNft: async () => '',
-  readSysctl: () => undefined,
-  writeSysctl: () => {},
-};
+/** A kernel that accepts everything and has nothing: none of its programs is started, and no sysctl written. */
+function agreeableKernel(sysctlRoot: string): Kernel {
+  const exec: Exec = async (argv, { stdin = '' } = {}) => (argv.includes('-j') ? stdin.replaceAll(/.+/g, '[]') : '');
+  const orders = async () => '';
+  const start: StandBy = (names) => ({ orders: new Map(names.map((name) => [name, orders])), dismiss: () => {} });
+  const kernel = createKernel(exec, start, sysctlRoot);
+  return {
+    ...kernel,
+    ip: (lines, netns, sysctls, family) => kernel.ip(lines, netns, netns ? sysctls : [], family),
+    deleteLink: async () => {},
+    hasLink: () => true,
+    writeSysctl: () => {},
+  };
+}
 
 /** Runs the plugins' verbs on a machine that is none. What they answer does not matter, only that they ran. */
 export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'culvert-rehearsal-'));
-  const machine: Machine = { exec: createExec(), kernel: agreeable, executable: process.execPath, warn: () => {} };
+  const machine: Machine = { ...createMachine(), kernel: agreeableKernel(dir), warn: () => {} };
   // an interface plugin finds host-local on CNI_PATH, sees that it is this executable and calls it in-process
   symlinkSync(process.execPath, join(dir, 'host-local'));
   writeFileSync(
