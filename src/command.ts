@@ -7,6 +7,13 @@ export const exitCode = { fine: 0, problems: 1, usage: 2, couldNotLook: 3 } as c
 /** Wrong options or arguments; the message says which and what was expected. */
 export class UsageError extends Error {}
 
+/** An option's number; throws UsageError. */
+export function wholeNumber(option: string, text: string, max: number): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && number >= 1 && number <= max) return number;
+  throw new UsageError(`${option}: got "${text}", want a whole number from 1 to ${max}`);
+}
+
 export interface Command {
   readonly name: string;
   /** One line for the overview. */

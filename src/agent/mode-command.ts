@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { wantOneOf } from '../cluster/schema.ts';
-import { type Command, exitCode, UsageError } from '../command.ts';
+import { type Command, exitCode, UsageError, wholeNumber } from '../command.ts';
 import { formatTraffic } from '../plan/change.ts';
 import { modesBetweenSites, type Traffic, trafficModes } from '../plan/cluster.ts';
 import { defaultConfigFile } from './agent.ts';
@@ -19,6 +19,7 @@ import {
 } from './mode-change.ts';
 import { placeOf } from './source.ts';
 import { fileTraffic, kubernetesTraffic, type OpenPlace } from './traffic-place.ts';
+import { unlikeMtus } from './unlike.ts';
 
 const options = {
   config: { type: 'string', default: defaultConfigFile },
@@ -40,15 +41,9 @@ function oneOf<T extends string>(option: string, value: string | undefined, valu
   throw new UsageError(`${option}: got "${value}", want ${wantOneOf(values)}`);
 }
 
-function numberOf(option: string, value: string, max: number): number {
-  const number = Number(value);
-  if (/^\d+$/.test(value) && number >= 1 && number <= max) return number;
-  throw new UsageError(`${option}: got "${value}", want a whole number from 1 to ${max}`);
-}
-
 /** Where this cluster's traffic is said and the agents' port, given or as this node's agent has them. */
 async function open({ config, file, kubeconfig, port, publish }: Options): Promise<{ place: OpenPlace; port: number }> {
-  const given = port === undefined ? undefined : numberOf('--port', port, 65_535);
+  const given = port === undefined ? undefined : wholeNumber('--port', port, 65_535);
   if (file !== undefined && kubeconfig !== undefined) throw new UsageError('--file and --kubeconfig: want one of them');
   if (file !== undefined) return { place: fileTraffic(file, publish), port: given ?? defaultPort };
   const own = kubeconfig === undefined ? readConfig(config) : undefined;
@@ -68,7 +63,7 @@ const driveWith = (place: TrafficPlace, port: number, given: Options): ChangePar
   place,
   ask: (node) => askNode(node, port),
   say: (line) => void process.stdout.write(`${line}\n`),
-  timeoutMs: numberOf('--timeout', given.timeout, 86_400) * 1000,
+  timeoutMs: wholeNumber('--timeout', given.timeout, 86_400) * 1000,
   probe: !given['no-probe'],
   settleMs: 1000,
 });
@@ -116,18 +111,6 @@ function lineOf(answer: Answer, digest: string): string {
     .join('; ');
 }
 
-/** Nodes whose pods have another MTU than those of the others, in words; large packets to and from them need a closer look. */
-export function mtuRemark(answers: readonly Answer[]): string | undefined {
-  const said = answers.filter((a) => typeof a !== 'string');
-  const byMtu = Map.groupBy(said, (a) => a.mtu);
-  if (byMtu.size < 2) return undefined;
-  const groups = [...byMtu].map(([mtu, nodes]) => {
-    const names = nodes.slice(0, 5).map((n) => n.node);
-    return `${mtu} on ${names.join(', ')}${nodes.length > 5 ? ` and ${nodes.length - 5} more` : ''}`;
-  });
-  return `pods' MTU is not the same everywhere: ${groups.join('; ')}`;
-}
-
 async function show(given: Options): Promise<number> {
   const { place, port } = await open(given);
   await using _ = place;
@@ -148,8 +131,7 @@ async function show(given: Options): Promise<number> {
     if (traffic?.alsoAccept) say(`  a change is under way: ${formatTraffic(traffic.alsoAccept)} is accepted too`);
     for (const remark of place.remarks()) say(`  ${remark}`);
     for (const [i, { name }] of view.nodes.entries()) say(`${name}: ${lineOf(answers[i]!, digest)}`);
-    const remark = mtuRemark(answers);
-    if (remark) say(remark);
+    for (const remark of unlikeMtus(answers.filter((a) => typeof a !== 'string'))) say(remark);
   }
   return isFine ? exitCode.fine : exitCode.problems;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { mtuRemark } from '../../src/agent/mode-command.ts';
 import { findPathMtu, type Ping } from '../../src/agent/path-search.ts';
+import { unlikeMtus } from '../../src/agent/unlike.ts';
 import { diff } from '../../src/plan/diff.ts';
 import { emptyState } from '../../src/plan/host.ts';
 import { planNode } from '../../src/plan/node.ts';
@@ -163,12 +163,12 @@ describe("nodes' MTUs", () => {
     mtus.map((mtu, i) => ({ node: `n${i + 1}`, cluster: '', traffic, mtu, ...lists }));
 
   it('that differ are told with the nodes that have them', () => {
-    expect(mtuRemark([...answers([1450, 8950, 1450]), 'is down'])).toBe(
+    expect(unlikeMtus(answers([1450, 8950, 1450]))).toEqual([
       "pods' MTU is not the same everywhere: 1450 on n1, n3; 8950 on n2",
-    );
+    ]);
   });
 
   it('that agree are no remark', () => {
-    expect(mtuRemark(answers([1450, 1450]))).toBeUndefined();
+    expect(unlikeMtus(answers([1450, 1450]))).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import { defaultPort } from '../../agent/config.ts';
 import { Api, ApiError, said } from '../../cluster/kubernetes/api.ts';
 import { kubectlLogin } from '../../cluster/kubernetes/login.ts';
 import { defaultNamespace, namespacePattern } from '../../cluster/schema.ts';
-import { type Command, exitCode, UsageError } from '../../command.ts';
+import { type Command, exitCode, UsageError, wholeNumber } from '../../command.ts';
 import { ConfigError } from '../../errors.ts';
 import { findingsOf, remarksOf, renderFindings, renderNodes, renderTotals, totalsOf } from './summary.ts';
 import { type NodeReport, type Place, surveyNodes } from './survey.ts';
@@ -22,12 +22,6 @@ const options = {
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values'];
 
 const verbs = ['status', 'problems'];
-
-function portOf(text: string): number {
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port;
-  throw new UsageError(`--port: got "${text}", want a port, 1 to 65535`);
-}
 
 function outputOf({ json, output }: Values): string {
   if (output === undefined || output === 'wide' || output === 'json') return json ? 'json' : (output ?? '');
@@ -57,7 +51,7 @@ async function run(args: string[]): Promise<number> {
   const output = outputOf(values);
   const reports = await reportsOf(values, {
     namespace: namespaceOf(values.namespace),
-    port: portOf(values.port),
+    port: wholeNumber('--port', values.port, 65_535),
     only,
   });
   const findings = findingsOf(reports);

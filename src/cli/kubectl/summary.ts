@@ -1,6 +1,7 @@
 /** Nodes' reports as people read them, as kubectl's columns. */
 
 import type { NodeStatus, PoolStatus } from '../../agent/status.ts';
+import { nameList, unlikeModes, unlikeMtus } from '../../agent/unlike.ts';
 import { table } from '../../lab/table.ts';
 import { formatTraffic } from '../../plan/change.ts';
 import type { NodeReport } from './survey.ts';
@@ -10,14 +11,6 @@ export interface Finding {
   readonly nodes: readonly string[];
   readonly text: string;
 }
-
-/** So many names of nodes are said, then how many there are more. */
-const namesShown = 5;
-
-const nameList = (nodes: readonly string[]): string =>
-  nodes.length > namesShown + 1
-    ? `${nodes.slice(0, namesShown).join(', ')} and ${nodes.length - namesShown} more`
-    : nodes.join(', ');
 
 const mostOf = (values: readonly string[]): string | undefined =>
   [...Map.groupBy(values, (v) => v)].sort(([, a], [, b]) => b.length - a.length)[0]?.[0];
@@ -44,15 +37,10 @@ export function findingsOf(reports: readonly NodeReport[]): Finding[] {
   return [...Map.groupBy(said, (s) => s.text)].map(([text, of]) => ({ nodes: of.map((s) => s.node), text }));
 }
 
-/** What is not the same everywhere, and should be unless it is being changed. */
+/** What is not the same everywhere. */
 export function remarksOf(reports: readonly NodeReport[]): string[] {
   const answers = answersOf(reports);
-  const differs = (what: string, of: (status: NodeStatus) => string): string[] => {
-    const groups = [...Map.groupBy(answers, of)];
-    const parts = groups.map(([value, nodes]) => `${value} on ${nameList(nodes.map((n) => n.node))}`);
-    return groups.length > 1 ? [`${what} is not the same everywhere: ${parts.join('; ')}`] : [];
-  };
-  return [...differs('mode', (s) => formatTraffic(s.traffic)), ...differs("pods' MTU", (s) => String(s.mtu))];
+  return [...unlikeModes(answers), ...unlikeMtus(answers)];
 }
 
 /** "auto: routed 4, vxlan 1": to so many nodes each way. */
