@@ -76,19 +76,24 @@ class Follow<O extends KubeObject, T> {
 
   async run(): Promise<void> {
     let tries = 0;
+    let wasAway = false;
     while (!this.#signal.aborted) {
       try {
         if (this.#version === '') await this.#list();
         const lasted = await this.#watch();
         tries = lasted > 5000 ? 0 : tries + 1;
+        wasAway = false;
         await this.#pause(retryMs(tries - 1));
       } catch (error) {
         if (this.#signal.aborted) return;
         if (isExpired(error)) {
           this.#notOlderThan = this.#version;
           this.#version = '';
-          await this.#pause(relistMs());
+          // one that starts anew has forgotten; who has tried until it was back comes at a time of their own already
+          if (!wasAway) await this.#pause(relistMs());
+          wasAway = false;
         } else {
+          wasAway = true;
           this.#on.failed(error as Error);
           await this.#pause(retryMs(tries++));
         }
