@@ -174,11 +174,12 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const id = idOf(request);
   const host = hostVethName(id);
   const hasPorts = mayHavePorts(request, kernel, host);
-  if (hasPorts) kernel.standBy(['nft -i', 'ip']);
+  const ifbs = ifbsOf(kernel, shapedLinks(request, host));
+  if (hasPorts) kernel.standBy(['nft -p', 'ip', ...ifbs.map(() => 'ip' as const), 'nft -i', 'conntrack']);
   await settle([
     hasPorts ? removePortmap(machine, attachmentMark(id)) : undefined,
     removeVeth(kernel, host, request.netns, request.ifname),
-    removeIfbs(kernel, ifbsOf(kernel, shapedLinks(request, host))),
+    removeIfbs(kernel, ifbs),
   ]);
   new Leases(leaseDir(nodeFileOf(request)), request.name).release(request);
 }

@@ -47,7 +47,9 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 async function del(request: Request, machine: Machine): Promise<void> {
   const runtime = request.conf['runtimeConfig'];
   const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
-  if (Array.isArray(mappings) && mappings.length > 0) machine.kernel.standBy(['nft -i']);
+  if (Array.isArray(mappings) && mappings.length > 0) {
+    machine.kernel.standBy(['nft -p', 'nft -i', 'conntrack']);
+  }
   const id = idOf(request);
   const isForeign = foreignResult(request, machine) !== undefined;
   await settle([removePortmap(machine, attachmentMark(id)), isForeign ? forgetPortmap(machine.exec, id) : undefined]);

@@ -17,7 +17,7 @@ import { standBy } from './kernel/standby.ts';
 function agreeableKernel(sysctlRoot: string): Kernel {
   const exec: Exec = async (argv, { stdin = '' } = {}) => (argv.includes('-j') ? stdin.replaceAll(/.+/g, '[]') : '');
   const orders = async () => '';
-  const start: StandBy = (names) => ({ orders: new Map(names.map((name) => [name, orders])), dismiss: () => {} });
+  const start: StandBy = (names) => ({ orders: new Map(names.map((name) => [name, [orders]])), dismiss: () => {} });
   const kernel = createKernel(exec, start, sysctlRoot);
   return {
     ...kernel,
@@ -47,7 +47,7 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   const attached = { cniVersion: '1.1.0', ips: [{ address: '10.1.0.2/24' }, { address: 'fd00::2/64' }] };
   await machine.exec(['true'], { stdin: 'x' });
   const standing = standBy(['ip', 'nft -f', 'nft -i'], '', () => {});
-  await Promise.allSettled([...standing.orders.values()].map((orders) => orders('', { doneWhen: /^$/ })));
+  await Promise.allSettled([...standing.orders.values()].flat().map((orders) => orders('', { doneWhen: /^$/ })));
   standing.dismiss();
   for (const plugin of plugins.values()) {
     const conf = { cniVersion: '1.1.0', name: 'rehearsal', type: plugin.name, isGateway: true, ipMasq: true };

@@ -26,9 +26,6 @@ const words = ({ family, protocol, port, to, dnat }: Flow): string[] => [
   ...(dnat ? ['--dst-nat', dnat] : []),
 ];
 
-/** conntrack opens /dev/stdin by name, which fails for the socket a child of Node has there: the shell gives it a pipe. */
-const batch = 'exec conntrack -R - <<END\n$1\nEND\n';
-
 /** None such is what conntrack calls a failure. */
 async function forgetOne({ exec }: Machine, flow: Flow): Promise<void> {
   await exec(['conntrack', ...words(flow)]).catch((error: unknown) => {
@@ -41,7 +38,7 @@ export async function forgetConnections(machine: Machine, flows: readonly Flow[]
   if (flows.length === 0) return;
   try {
     try {
-      await machine.exec(['sh', '-c', batch, 'sh', flows.map((flow) => words(flow).join(' ')).join('\n')]);
+      await machine.kernel.conntrack(flows.map((flow) => words(flow).join(' ')));
     } catch {
       await Promise.all(flows.map((flow) => forgetOne(machine, flow)));
     }

@@ -9,7 +9,7 @@ export const failedWith = (error: unknown, reason: CommandReason): boolean =>
 /** The table as nft prints it, protocols as numbers; empty when there is no such table. */
 export async function showTable(kernel: Kernel, table: string): Promise<string> {
   try {
-    return await kernel.showNft(['-p', 'list', 'table', ...table.split(' ')]);
+    return await kernel.showTable(table);
   } catch (error) {
     if (failedWith(error, 'not-found')) return '';
     throw error;

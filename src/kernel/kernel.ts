@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandError } from '../errors.ts';
 import { classify, type Exec } from './exec.ts';
 import { linkNames } from './ifaddrs.ts';
-import { enter, type Orders, type Standby, type StandbyName } from './standby.ts';
+import { conntrackBatch, enter, type Orders, type Standby, type StandbyName } from './standby.ts';
 
 /** "key=value" with the key's path below /proc/sys, and whether its absence is no error. */
 export interface Sysctl {
@@ -20,8 +20,8 @@ export interface Sysctl {
 
 export interface Kernel {
   /**
-   * A verb says what it is going to need, at most once and each at most once: these programs are started now, and the first `ip`
-   * here (`ip`, `deleteLink`), `ip` in that namespace, `tc`, `nft` and `nftDelete` find theirs running.
+   * A verb says what it is going to need, at most once: these programs are started now, and as many of `ip` here (`ip`,
+   * `deleteLink`), `ip` in that namespace, `tc`, `nft`, `showTable`, `nftDelete` and `conntrack` find theirs running.
    */
   standBy(names: readonly StandbyName[], netns?: string): void;
   /**
@@ -61,8 +61,12 @@ export interface Kernel {
    * under way, ten milliseconds that nobody else need wait.
    */
   nftDelete(commands: readonly string[]): Promise<void>;
+  /** A table of nft as it prints it, protocols as numbers. Throws CommandError not-found. */
+  showTable(table: string): Promise<string>;
   /** What an nft command prints. */
   showNft(args: readonly string[], netns?: string): Promise<string>;
+  /** Commands of conntrack in one process, which version 1.4.7 was the first to do. */
+  conntrack(lines: readonly string[]): Promise<void>;
   readSysctl(key: string): string | undefined;
   writeSysctl(sysctl: Sysctl): void;
 }
@@ -122,9 +126,7 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
   let standbyNetns = '';
   /** A program that stands by, for one use. */
   function take(name: StandbyName): Orders | undefined {
-    const orders = standby?.orders.get(name);
-    standby?.orders.delete(name);
-    return orders;
+    return standby?.orders.get(name)?.shift();
   }
   return {
     standBy(names, netns = '') {
@@ -220,7 +222,14 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
         else throw error;
       }
     },
+    async showTable(table) {
+      const argv = ['list', 'table', ...table.split(' ')];
+      return (await take('nft -p')?.(`${argv.join(' ')}\n`)) ?? exec(['nft', '-p', ...argv]);
+    },
     showNft: (args, netns) => exec(['nft', ...args], { netns }),
+    async conntrack(lines) {
+      await (take('conntrack')?.(batch(lines)) ?? exec(['sh', '-c', conntrackBatch], { stdin: batch(lines) }));
+    },
     readSysctl(key) {
       try {
         return readFileSync(join(sysctlRoot, key), 'utf8').trim();

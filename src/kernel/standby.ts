@@ -11,11 +11,15 @@ import { isAbsolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { failure, programFile } from './exec.ts';
 
-/** `ip`, `tc`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -i`: answers before it ends. */
-export type StandbyName = 'ip' | 'tc' | 'container' | 'nft -f' | 'nft -i';
+/**
+ * `ip`, `tc`, `conntrack`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -p`: for what it
+ * shows; `nft -i`: answers before it ends.
+ */
+export type StandbyName = 'ip' | 'tc' | 'container' | 'nft -f' | 'nft -p' | 'nft -i' | 'conntrack';
 
 export interface Standby {
-  orders: Map<StandbyName, Orders>;
+  /** Of a name as many as were asked for. */
+  orders: Map<StandbyName, Orders[]>;
   /** Whoever has no orders yet, and the shell, may go. */
   dismiss(): void;
 }
@@ -36,12 +40,27 @@ while read -r pair && [ -n "$pair" ]; do
 done
 exec "$@"`;
 
+/**
+ * Run by sh: conntrack with a batch. It opens /dev/stdin by name, which fails for the socket that a child of Node has there, so
+ * the shell reads that and gives it a pipe. Without a line it is not started.
+ */
+export const conntrackBatch = `
+lines=; while read -r line; do lines="$lines$line
+"; done
+[ -z "$lines" ] || exec conntrack -R - <<END
+$lines
+END
+`;
+
 const commands: Record<StandbyName, string> = {
   ip: '"$ip" -batch -',
   tc: '"$tc" -batch -',
   container: '"$nsenter" "--net=$netns" -- /bin/sh -c "$enter" sh "$ip" -batch -',
   'nft -f': '"$nft" -f -',
+  // it writes a word at a time, and each would wake whoever reads
+  'nft -p': '{ text=$("$nft" -p -f - 2>&1); code=$?; printf "%s\\n" "$text"; exit $code; }',
   'nft -i': '"$nft" -i',
+  conntrack: `{${conntrackBatch}}`,
 };
 
 /**
@@ -69,12 +88,13 @@ export function standBy(names: readonly StandbyName[], netns: string, onCommand:
   const sockets = child.stdio as (Duplex | null)[] | undefined; // none when there are no descriptors left
   const shell = sockets?.[0];
   shell?.on('error', () => {});
-  const orders = new Map(
-    names.flatMap((name, i) => {
-      const socket = sockets?.[i + 3];
-      return socket ? [[name, listen(name, socket, () => shell?.write(`${i + 3}\n`), onCommand)] as const] : [];
-    }),
-  );
+  const orders = new Map<StandbyName, Orders[]>();
+  for (const [i, name] of names.entries()) {
+    const socket = sockets?.[i + 3];
+    if (!socket) continue;
+    const listening = listen(name, socket, () => shell?.write(`${i + 3}\n`), onCommand);
+    orders.set(name, [...(orders.get(name) ?? []), listening]);
+  }
   return { orders, dismiss: () => sockets?.forEach((socket) => void socket?.end()) };
 }
 

@@ -5,7 +5,7 @@ import { type Standby, standBy } from '../../src/kernel/standby.ts';
 let standby: Standby;
 const begin = (...names: Parameters<typeof standBy>[0]) => {
   standby = standBy(names, '', () => {});
-  return (name: (typeof names)[number]) => standby.orders.get(name)!;
+  return (name: (typeof names)[number]) => standby.orders.get(name)![0]!;
 };
 afterEach(() => standby.dismiss());
 
@@ -27,6 +27,22 @@ describe('standBy()', () => {
     const orders = begin('ip', 'nft -f', 'nft -i');
     await expect(orders('nft -f')('no such command\n')).rejects.toThrow(/syntax error/);
     await expect(orders('ip')('link show dev lo\n')).resolves.toContain('LOOPBACK');
+  });
+
+  it('gives each of two of a name its own orders', async () => {
+    begin('ip', 'ip');
+    const [first, second] = standby.orders.get('ip')!;
+    await expect(second!('link show dev lo\n')).resolves.toContain('LOOPBACK');
+    await expect(first!('link show dev none-of-it\n')).rejects.toMatchObject({ reason: 'not-found' });
+  });
+
+  it('answers what nft shows, and what it complains of instead', async () => {
+    await expect(begin('nft -p')('nft -p')('describe ip version\n')).resolves.toContain('4 bits');
+    await expect(begin('nft -p')('nft -p')('no such command\n')).rejects.toThrow(/syntax error/);
+  });
+
+  it('does not start conntrack without a line for it', async () => {
+    await expect(begin('conntrack')('conntrack')('')).resolves.toBe('');
   });
 
   it('takes an answer before the program ends, and what it complained of', async () => {
