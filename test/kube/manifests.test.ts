@@ -10,7 +10,7 @@ import { manifestFile, type podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
 import { lacking } from '../support/suite.ts';
 import { KubeLab } from './lab/lab.ts';
-import { netnsOf, pidOf } from './lab/processes.ts';
+import { findPid, netnsOf, pidOf } from './lab/processes.ts';
 
 const root = join(import.meta.dirname, '../..');
 const lab = new KubeLab();
@@ -75,7 +75,7 @@ const isSettled = (node: string): boolean => lab.on(node, 'nft list ruleset').st
 const netnsOfPod = (name: string): string => netnsOf(pidOf('cmdline', markOf(name)));
 
 /** Only the agent of the DaemonSet has the variable. */
-const agentOn = (node: string): number => pidOf('environ', `NODE_NAME=${node}\0`);
+const agentOn = (node: string): number | undefined => findPid('environ', `NODE_NAME=${node}\0`);
 
 const podOn = (node: string): string => `on-${node}`;
 const addressOf = (node: string): string => lab.kubectl(`get pod ${podOn(node)} -o jsonpath={.status.podIP}`);
@@ -159,9 +159,9 @@ it('changes its mode live, by command and by an edit of the ConfigMap, also when
 
   wantMode('routed');
   await until('the change is on its way', () => inForce().includes('alsoAccept'), 60_000);
-  const killed = agentOn(first);
+  const killed = agentOn(first)!;
   process.kill(killed, 'SIGKILL');
-  await until('its agent is another', () => agentOn(first) !== killed, 60_000);
+  await until('its agent is another', () => ![undefined, killed].includes(agentOn(first)), 60_000);
   await reach('routed');
   expect(setMode('vxlan')).toContain('done: vxlan alone');
   await expectNoneLost(flows);

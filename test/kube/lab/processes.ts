@@ -2,8 +2,8 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** The one whose command line or environment has this; throws when there is none. */
-export function pidOf(file: 'cmdline' | 'environ', mark: string): number {
+/** The one whose command line or environment has this. */
+export function findPid(file: 'cmdline' | 'environ', mark: string): number | undefined {
   const isIt = (pid: string): boolean => {
     try {
       return readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(mark);
@@ -12,8 +12,14 @@ export function pidOf(file: 'cmdline' | 'environ', mark: string): number {
     }
   };
   const pid = readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && isIt(entry));
+  return pid === undefined ? undefined : Number(pid);
+}
+
+/** The same; throws when there is none. */
+export function pidOf(file: 'cmdline' | 'environ', mark: string): number {
+  const pid = findPid(file, mark);
   if (pid === undefined) throw new Error(`no process with ${mark}`);
-  return Number(pid);
+  return pid;
 }
 
 /** A process's network namespace. */
