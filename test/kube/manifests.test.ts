@@ -1,6 +1,6 @@
 /** The manifests and the image on real kubelets: from nothing to a network, other modes and a new DaemonSet under traffic, and off the nodes again. */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -10,6 +10,7 @@ import { manifestFile, type podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
 import { lacking } from '../support/suite.ts';
 import { KubeLab } from './lab/lab.ts';
+import { findPid, netnsOf, pidOf } from './lab/processes.ts';
 
 const root = join(import.meta.dirname, '../..');
 const lab = new KubeLab();
@@ -70,25 +71,11 @@ const shown = (node: string): string[] =>
 /** Kubelet has laid its own rules. */
 const isSettled = (node: string): boolean => lab.on(node, 'nft list ruleset').stdout.includes('KUBE-FIREWALL');
 
-/** A process of this machine, by what its command line or environment has. */
-function pidOf(file: 'cmdline' | 'environ', mark: string): number {
-  const isIt = (pid: string): boolean => {
-    try {
-      return readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(mark);
-    } catch {
-      return false; // it has ended meanwhile
-    }
-  };
-  const pid = readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && isIt(entry));
-  if (pid === undefined) throw new Error(`no process with ${mark}`);
-  return Number(pid);
-}
-
 /** A pod's network namespace, as this machine sees it. */
-const netnsOf = (name: string): string => `/proc/${pidOf('cmdline', markOf(name))}/ns/net`;
+const netnsOfPod = (name: string): string => netnsOf(pidOf('cmdline', markOf(name)));
 
 /** Only the agent of the DaemonSet has the variable. */
-const agentOn = (node: string): number => pidOf('environ', `NODE_NAME=${node}\0`);
+const agentOn = (node: string): number | undefined => findPid('environ', `NODE_NAME=${node}\0`);
 
 const podOn = (node: string): string => `on-${node}`;
 const addressOf = (node: string): string => lab.kubectl(`get pod ${podOn(node)} -o jsonpath={.status.podIP}`);
@@ -99,7 +86,7 @@ async function pingBoth(): Promise<Pinging[]> {
     [first, second],
     [second, first],
   ] as const;
-  const flows = ways.map(([from, to]) => pinging(netnsOf(podOn(from)), addressOf(to), 5));
+  const flows = ways.map(([from, to]) => pinging(netnsOfPod(podOn(from)), addressOf(to), 5));
   onTestFinished(async () => void (await Promise.all(flows.map((flow) => flow.stop()))));
   await answered(flows);
   return flows;
@@ -134,7 +121,7 @@ it('makes nodes ready and connects their pods', async () => {
   for (const object of objects()) lab.apply(object);
   await until('the nodes are ready', () => readyNodes() === nodes.length, 60_000);
   const row = (node: string): RegExp =>
-    new RegExp(`^${node} +Ready +ready +vxlan +1450 +0/253 +ok +10[.]244[.]\\d+[.]0/24$`);
+    new RegExp(`^${node} +Ready +ready +vxlan +1450 +0/253 +ok +10[.]244[.]\\d+[.]0/24,fd00:244:[0-9:]+/64$`);
   const isFine = (lines: readonly string[]): boolean =>
     /^NODE +STATUS +AGENT +MODE +MTU +PODS +SOURCE +POD-CIDRS$/.test(lines[0]!) &&
     nodes.every((node, i) => row(node).test(lines[i + 1]!)) &&
@@ -172,9 +159,9 @@ it('changes its mode live, by command and by an edit of the ConfigMap, also when
 
   wantMode('routed');
   await until('the change is on its way', () => inForce().includes('alsoAccept'), 60_000);
-  const killed = agentOn(first);
+  const killed = agentOn(first)!;
   process.kill(killed, 'SIGKILL');
-  await until('its agent is another', () => agentOn(first) !== killed, 60_000);
+  await until('its agent is another', () => ![undefined, killed].includes(agentOn(first)), 60_000);
   await reach('routed');
   expect(setMode('vxlan')).toContain('done: vxlan alone');
   await expectNoneLost(flows);

@@ -44,8 +44,8 @@ const idleMs = 150_000;
 const watchSeconds = (): number => 240 + Math.floor(Math.random() * 240);
 /** A list by all agents at a time is what hurts a server most. */
 const relistMs = (): number => Math.random() * 2000;
-/** Between tries, from 0.25 s to 4 s, less up to half by chance. */
-const retryMs = (tries: number): number => Math.min(250 * 2 ** tries, 4000) * (0.5 + Math.random() / 2);
+/** Between tries, from 0.25 s to 2.5 s, less up to half by chance: all is right five seconds after the server is back. */
+const retryMs = (tries: number): number => Math.min(250 * 2 ** tries, 2500) * (0.5 + Math.random() / 2);
 
 /** Unlike readline's, these throw when the stream breaks. */
 async function* linesOf(stream: AsyncIterable<string>): AsyncGenerator<string> {
@@ -76,19 +76,24 @@ class Follow<O extends KubeObject, T> {
 
   async run(): Promise<void> {
     let tries = 0;
+    let wasAway = false;
     while (!this.#signal.aborted) {
       try {
         if (this.#version === '') await this.#list();
         const lasted = await this.#watch();
         tries = lasted > 5000 ? 0 : tries + 1;
+        wasAway = false;
         await this.#pause(retryMs(tries - 1));
       } catch (error) {
         if (this.#signal.aborted) return;
         if (isExpired(error)) {
           this.#notOlderThan = this.#version;
           this.#version = '';
-          await this.#pause(relistMs());
+          // one that starts anew has forgotten; who has tried until it was back comes at a time of their own already
+          if (!wasAway) await this.#pause(relistMs());
+          wasAway = false;
         } else {
+          wasAway = true;
           this.#on.failed(error as Error);
           await this.#pause(retryMs(tries++));
         }

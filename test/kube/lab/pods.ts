@@ -35,7 +35,13 @@ export const podSpec = (container: object = {}, port = 80): object => ({
 export interface Pod {
   metadata: { name: string; deletionTimestamp?: string };
   spec: { nodeName: string; hostNetwork?: boolean };
-  status: { phase: string; podIP?: string; hostIP?: string; containerStatuses?: { ready: boolean }[] };
+  status: {
+    phase: string;
+    podIP?: string;
+    podIPs?: { ip: string }[];
+    hostIP?: string;
+    containerStatuses?: { ready: boolean }[];
+  };
 }
 
 /** Who asks. */
@@ -54,7 +60,10 @@ export interface Answer {
 const isReady = ({ metadata, status }: Pod): boolean =>
   !metadata.deletionTimestamp && status.phase === 'Running' && (status.containerStatuses ?? []).every((c) => c.ready);
 
+/** Its IPv4 address, the first one. */
 export const addressOf = (pod: Pod): string => pod.status.podIP!;
+/** IPv4, IPv6. */
+export const addressesOf = ({ status }: Pod): string[] => (status.podIPs ?? []).map(({ ip }) => ip);
 
 /** "web-x7k2p [::ffff:10.244.1.5]": the server's socket is one of both families. */
 /** A web server's REMOTE_ADDR: "[::ffff:10.244.0.5]" → "10.244.0.5". */
@@ -118,6 +127,17 @@ export class Pods {
     return this.all().filter((p) => p.spec.nodeName === node);
   }
 
+  /** So many nodes, and all of them Ready. */
+  async nodesReady(count: number): Promise<void> {
+    const isNodeReady = (n: { status: { conditions: { type: string; status: string }[] } }): boolean =>
+      n.status.conditions.some((c) => c.type === 'Ready' && c.status === 'True');
+    await until(
+      () => `${count} nodes Ready:\n${this.lab.kubectl('describe nodes')}`,
+      () => this.lab.get<{ items: never[] }>('nodes').items.filter(isNodeReady).length === count,
+      60_000,
+    );
+  }
+
   /** So many pods, and none that is on its way to or fro. */
   async ready(count: number): Promise<Pod[]> {
     let found: Pod[] = [];
@@ -158,22 +178,24 @@ export class Pods {
 
   /** Addresses of a node itself, its own ends of pods' networks among them. */
   addressesOf(node: string): string[] {
-    const shown = this.lab.on(node, 'ip -4 -o address show').stdout;
-    return [...shown.matchAll(/ inet ([0-9.]+)\//g)].map((m) => m[1]!);
+    const shown = this.lab.on(node, 'ip -o address show').stdout;
+    return [...shown.matchAll(/ inet6? ([0-9a-f.:]+)\//g)].map((m) => m[1]!);
+  }
+
+  /** Addresses that are leased on a node, IPv4 and IPv6. */
+  leasesOf(node: string): string[] {
+    const shown = this.lab.on(node, '/opt/cni/bin/culvert ipam show --json').stdout;
+    return [...shown.matchAll(/"address": "([^"]+)"/g)].map((m) => m[1]!).sort();
   }
 
   /** What is leased on a node is what its pods have. */
   async leasesFit(): Promise<void> {
     for (const node of this.nodes) {
-      const leased = () =>
-        this.lab
-          .on(node, '/opt/cni/bin/culvert ipam show --json')
-          .stdout.match(/(?<="address": ")[0-9.]+/g)
-          ?.sort() ?? [];
+      const leased = () => this.leasesOf(node);
       const used = () =>
         this.of(node)
           .filter((p) => !p.spec.hostNetwork)
-          .map(addressOf)
+          .flatMap(addressesOf)
           .sort();
       await until(
         () => `leases on ${node}: ${leased().join(' ')}; its pods: ${used().join(' ')}`,
