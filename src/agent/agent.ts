@@ -60,7 +60,7 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
   const speaker = new Speaker({ run: config.paths.run, exec, registry: status.registry, log, changed });
   const prober = new Prober(exec);
   const pathMtu = new PathMtu({ ...config.pathMtu, run: config.paths.run, exec, changed, log });
-  const ways = new Ways({ run: config.paths.run, exec, registry: status.registry, log, changed });
+  const ways = new Ways({ ...config.auto, run: config.paths.run, exec, registry: status.registry, log, changed });
   const offload = new ChecksumOffload({ config, exec, kernel, registry: status.registry, changed, log });
   const addresses = (): readonly string[] => reconciler.addresses;
   const addressWatch = new AddressWatch({ exec, addresses, everyMs: config.resyncSeconds * 1000, changed, log });

@@ -96,7 +96,12 @@ export const configSchema = z.object(
       )
       .prefault({}),
     bgp: bgpSchema,
-    auto: z.object({ candidates: candidatesSchema }, 'an object with candidates').prefault({}),
+    auto: z
+      .object(
+        { candidates: candidatesSchema, everySeconds: integer(1, 60).default(1) },
+        'an object with candidates and everySeconds',
+      )
+      .prefault({}),
     listen: z
       .string(wantListen)
       .refine((text) => parseListen(text) !== undefined, wantListen)
@@ -137,7 +142,7 @@ type ConfigFile = z.infer<typeof configSchema>;
 export type AgentConfig = Omit<ConfigFile, 'node' | 'wireguard' | 'auto'> & {
   node: string;
   /** With what has been chosen so far, once it is known (ways.ts). */
-  auto: AutoSettings;
+  auto: AutoSettings & Pick<ConfigFile['auto'], 'everySeconds'>;
   /** With the node's keys once they were looked for (keys.ts). */
   wireguard: ConfigFile['wireguard'] & { keys?: WireGuardKeys };
 };

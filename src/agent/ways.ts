@@ -28,7 +28,6 @@ import { WayMetrics } from './way-metrics.ts';
 
 /** Questions at a time. */
 const breadth = 32;
-const everyMs = 1000;
 /** Each question is a process: many nodes are asked more seldom. */
 const perQuestionMs = 20;
 
@@ -64,6 +63,8 @@ interface Question {
 }
 
 export interface WaysParts {
+  /** How often everybody is asked, where they are not too many. */
+  readonly everySeconds: number;
   readonly run: string;
   readonly exec: Exec;
   readonly registry: Registry;
@@ -160,7 +161,7 @@ export class Ways implements Task {
     while (!signal.aborted) {
       const started = performance.now();
       const questions = await this.#round(signal);
-      const waitMs = questions === 0 ? 3_600_000 : Math.max(everyMs, questions * perQuestionMs);
+      const waitMs = questions === 0 ? 3_600_000 : Math.max(this.#parts.everySeconds * 1000, questions * perQuestionMs);
       await pause(Math.max(0, waitMs - (performance.now() - started)), this.#wake.signal);
       this.#wake = new AbortController();
     }

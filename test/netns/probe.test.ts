@@ -58,7 +58,9 @@ const passes = (to: string, way: string, now: string): RegExp =>
 beforeAll(async () => {
   fabric = new Fabric();
   // the order says what is preferred: the one that a firewall in between can stop comes first
-  const auto = { candidates: ['vxlan', 'routed', 'ipip', 'wireguard'] };
+  const candidates = ['vxlan', 'routed', 'ipip', 'wireguard'];
+  // 48 questions a round, each a process: an emulated processor has no time for more
+  const auto = { candidates, everySeconds: Math.ceil(patience / 2) };
   const agent = { mode: 'auto', auto, behindRouter: 'gateway', listen: '[::]:9467' };
   const keyed = able.includes('wireguard');
   await fabric.start(agent, 'dual', 'dual', (i) => (keyed ? { publicKey: node(i).agent.publicKey } : {}));
@@ -74,7 +76,7 @@ afterAll(async () => {
 const flowsOf = (count: number) => ['10.244.3.5', 'fd00:244:3::5'].map((address) => pings(node(1).pod, address, count));
 
 describe('mode auto', () => {
-  it('carries by the first that passes, on all nodes, and says why', async () => {
+  it('carries by the first that passes, on all nodes, and says why', { timeout: 120_000 * patience }, async () => {
     await agreeOn('vxlan');
     expect(await fabric.unreachable('dual')).toEqual([]);
     for (const { agent } of fabric.nodes) expect(agent.plan()).toMatchObject({ status: 0, stdout: '' });
@@ -88,7 +90,9 @@ describe('mode auto', () => {
     expect(node(1).agent.get('/metrics')).toContain('culvert_way_carries{node="n3",way="vxlan"} 1');
   });
 
-  it('takes another way where the one that carries stops passing, and that alone', { timeout: 90_000 }, async () => {
+  it('takes another way where the one that carries stops passing, and that alone', {
+    timeout: 90_000 * patience,
+  }, async () => {
     drop('udp dport 4789');
     await agreeOn('routed');
     expect(wayTo(1, 2).way).toBe('vxlan');
@@ -99,7 +103,7 @@ describe('mode auto', () => {
     );
   });
 
-  it('is told by `culvert probe`, with what to do', { timeout: 60_000 }, () => {
+  it('is told by `culvert probe`, with what to do', { timeout: 60_000 * patience }, () => {
     const { status, stdout } = probe(1);
     expect(stdout).toMatch(passes('n2', 'vxlan', 'carries'));
     expect(stdout).toMatch(/^n3 +vxlan +does not pass +0$/m);
@@ -110,7 +114,7 @@ describe('mode auto', () => {
     expect(status).toBe(0);
   });
 
-  it('starts again with the way that it had chosen', { timeout: 60_000 }, async () => {
+  it('starts again with the way that it had chosen', { timeout: 60_000 * patience }, async () => {
     const flows = flowsOf(1000);
     await node(1).agent.stop('SIGKILL');
     node(1).agent.start();
@@ -151,7 +155,9 @@ describe('mode auto', () => {
     expect(await fabric.unreachable('dual')).toEqual([]);
   });
 
-  it('comes back when that passes again for a while, and loses no packet', { timeout: 120_000 }, async () => {
+  it('comes back when that passes again for a while, and loses no packet', {
+    timeout: 120_000 * patience,
+  }, async () => {
     const flows = flowsOf(2000);
     undrop();
     await agreeOn('vxlan');
@@ -163,7 +169,9 @@ describe('mode auto', () => {
     expect(await fabric.unreachable('dual')).toEqual([]);
   });
 
-  it('stays with what lets at least small packets through, and tells how small', { timeout: 90_000 }, async () => {
+  it('stays with what lets at least small packets through, and tells how small', {
+    timeout: 90_000 * patience,
+  }, async () => {
     drop('meta length > 1400 udp dport 4789');
     const others = ['meta l4proto { 4, 41 }', 'udp dport 51820', 'ip saddr 10.244.0.0/16', 'ip6 saddr fd00:244::/32'];
     for (const other of others) fabric.router.exec(`nft add rule inet block forward oifname n3 ${other} drop`);
@@ -188,14 +196,14 @@ const setMode = (mode: string): { status: number; stdout: string } =>
   fabric.router.try(`${join(binDir, 'culvert')} mode set ${mode} --file ${fabric.clusterFile}`);
 
 describe('a mode of its own', () => {
-  it('is left and taken up again while packets flow', { timeout: 120_000 }, async () => {
+  it('is left and taken up again while packets flow', { timeout: 120_000 * patience }, async () => {
     const flows = flowsOf(1000);
     for (const mode of ['vxlan', 'auto', 'vxlan']) expect(setMode(mode)).toMatchObject({ status: 0 });
     for (const flow of flows) expect(await flow.stop()).toMatchObject({ lost: 0 });
     expect(ways(1)).toEqual([]);
   });
 
-  it('is probed too: what does not pass has the exit code 1', { timeout: 60_000 }, () => {
+  it('is probed too: what does not pass has the exit code 1', { timeout: 60_000 * patience }, () => {
     expect(probe(1)).toMatchObject({ status: 0, stdout: expect.stringMatching(passes('n3', 'vxlan', 'carries')) });
     drop('udp dport 4789');
     const { status, stdout } = probe(1);
@@ -205,7 +213,7 @@ describe('a mode of its own', () => {
     expect(status).toBe(1);
   });
 
-  it('bgp: knocks at TCP port 179', { timeout: 60_000 }, async () => {
+  it('bgp: knocks at TCP port 179', { timeout: 60_000 * patience }, async () => {
     expect(setMode('bgp')).toMatchObject({ status: 0 });
     await node(2).agent.stop();
     birdc(node(2).host, 'down');
@@ -222,7 +230,7 @@ describe('another host with the address of a node', () => {
   const [v4, v6] = [/another host .* has 192\.168\.1\.12, the address of this node/, /another host .* has fd01::12,/];
   const said = (msg: (line: Line) => unknown): string => node(2).agent.lines.map(msg).filter(Boolean).join('\n');
 
-  it('is told by the node, and when it is over', { timeout: 120_000 }, async () => {
+  it('is told by the node, and when it is over', { timeout: 120_000 * patience }, async () => {
     await node(2).agent.stop();
     node(2).agent.start();
     await node(2).agent.ready();

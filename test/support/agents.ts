@@ -198,7 +198,7 @@ export class Fabric {
 
   async start(config: object, underlay: Stack, pods: Stack, more?: (i: number) => object): Promise<void> {
     mkdirSync(this.router.dir, { recursive: true });
-    for (const { agent } of this.nodes) agent.configure({ resyncSeconds: 2, ...config }, this.clusterFile);
+    for (const { agent } of this.nodes) agent.configure({ resyncSeconds: 2 * patience, ...config }, this.clusterFile);
     this.writeCluster(JSON.stringify({ nodes: this.cluster(config, underlay, pods, more) }));
     for (const { agent } of this.nodes) agent.start();
     await Promise.all(this.nodes.map((n) => n.agent.ready()));

@@ -1,6 +1,7 @@
 /** Packets and bytes that flow between pods while something else happens, counted to the last one. */
 
 import { spawn } from 'node:child_process';
+import { patience } from './agents.ts';
 
 const nsenter = (netns: string, argv: readonly string[]) =>
   spawn('nsenter', [`--net=${netns}`, '--', ...argv], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -25,7 +26,9 @@ export function pings(netns: string, address: string, count: number): Flow<{ sen
   const run = async () => {
     const total = { sent: 0, lost: 0 };
     while (!isStopped || total.sent < count) {
-      const out = await outputOf(nsenter(netns, ['ping', '-q', '-i', '0.001', '-c', '1000', '-W', '3', address]));
+      const out = await outputOf(
+        nsenter(netns, ['ping', '-q', '-i', String(0.001 * patience), '-c', '1000', '-W', '3', address]),
+      );
       const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(out) ?? [];
       total.sent += Number(sent);
       total.lost += Number(sent) - Number(received);

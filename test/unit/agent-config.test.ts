@@ -42,6 +42,7 @@ describe('the agent configuration', () => {
     ['mode', { mode: 'vxlam' }, ['mode: "vxlam": one of "vxlan", "ipip", "wireguard", "routed", "bgp", "auto"']],
     ['checksumOffload', { checksumOffload: 'off' }, ['checksumOffload: "off": true, false or "auto"']],
     ['flowtable', { flowtable: 'yes' }, ['flowtable: "yes": true, false or "auto"']],
+    ['auto.everySeconds', { auto: { everySeconds: 0 } }, ['auto.everySeconds: 0: a whole number from 1 to 60']],
     [
       'pathMtu',
       { pathMtu: { enabled: 'yes', everySeconds: 0 } },
