@@ -32,7 +32,6 @@ const everyMs = 60_000;
 const soonMs = 5000;
 /** After a trial that changed nothing. */
 const restMs = 3_600_000;
-const applyMs = 30_000;
 
 export const offloadFile = (run: string): string => join(run, 'offload.json');
 
@@ -174,7 +173,7 @@ export class ChecksumOffload implements Task {
     this.#restUntil.set(device, performance.now() + restMs);
     if (!isOn) return;
     this.#find(device, 'trial');
-    const isOff = await this.#switch(device, false, applyMs, signal);
+    const isOff = await this.#switch(device, false, signal);
     const heard = isOff ? await this.#ask(end, signal) : 'nothing';
     // what this leaves behind the next agent takes back
     if (signal.aborted) return;
@@ -201,7 +200,7 @@ export class ChecksumOffload implements Task {
   }
 
   async #takeBack(device: string, signal: AbortSignal): Promise<void> {
-    await this.#switch(device, true, Number.POSITIVE_INFINITY, signal);
+    await this.#switch(device, true, signal);
     if (signal.aborted) return;
     this.#wanted.delete(device);
     this.#find(device, undefined);
@@ -213,17 +212,23 @@ export class ChecksumOffload implements Task {
     writeDocument(offloadFile(this.#parts.config.paths.run), Object.fromEntries(this.#findings));
   }
 
-  /** By way of the plan, as long as that takes; answers false when it came to nothing in time. */
-  async #switch(device: string, isOn: boolean, ms: number, signal: AbortSignal): Promise<boolean> {
+  /** By way of the plan, as long as a pass takes; answers false when what is to be off stays on, on again is insisted upon. */
+  async #switch(device: string, isOn: boolean, signal: AbortSignal): Promise<boolean> {
     this.#wanted.set(device, isOn);
     this.#parts.changed();
-    const end = performance.now() + ms;
-    while (!signal.aborted && performance.now() < end) {
+    while (!signal.aborted) {
       const found = await this.#isOn(device);
       if (found === isOn || found === undefined) return found === isOn;
+      if (!isOn && this.#isTried(device, isOn)) return false;
       await this.#next(everyMs); // or until the next pass is over
     }
     return false;
+  }
+
+  /** The last pass was to bring that about, or no longer knows the device. */
+  #isTried(device: string, isOn: boolean): boolean {
+    const link = this.#aimed!.plan.state.links.find(({ name }) => name === device);
+    return link === undefined || link.txChecksum === isOn;
   }
 }
 
