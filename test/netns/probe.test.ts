@@ -59,7 +59,7 @@ beforeAll(async () => {
   fabric = new Fabric();
   // the order says what is preferred: the one that a firewall in between can stop comes first
   const candidates = ['vxlan', 'routed', 'ipip', 'wireguard'];
-  // 48 questions a round, each a process: an emulated processor has no time for more
+  // 48 questions a round, each a process: an emulated processor has little time for that
   const auto = { candidates, everySeconds: Math.ceil(patience / 2) };
   const agent = { mode: 'auto', auto, behindRouter: 'gateway', listen: '[::]:9467' };
   const keyed = able.includes('wireguard');
