@@ -96,8 +96,8 @@ describe('forgetConnections()', () => {
   ];
   const run = async (fail: (argv: readonly string[]) => CommandError | undefined) => {
     const [ran, said]: [string[], string[]] = [[], []];
-    const exec: Machine['exec'] = async (argv) => {
-      ran.push(argv[0] === 'sh' ? argv.at(-1)! : argv.join(' '));
+    const exec: Machine['exec'] = async (argv, { stdin } = {}) => {
+      ran.push(stdin?.trimEnd() ?? argv.join(' '));
       const error = fail(argv);
       if (error) throw error;
       return '';
