@@ -18,7 +18,6 @@ import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { code, driftError } from '../src/cni/error.ts';
 import { type Plugin, requireNetns } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
-import { isObject } from '../src/decode.ts';
 import type { Problem } from '../src/errors.ts';
 import { CniError } from '../src/errors.ts';
 import { runningLink } from '../src/kernel/ifaddrs.ts';
@@ -35,7 +34,14 @@ import { diff } from '../src/plan/diff.ts';
 import { emptyState, type LinkState, mergeStates } from '../src/plan/host.ts';
 import { Leases } from '../src/store/leases.ts';
 import { shapedLinks } from './attachment/bandwidth.ts';
-import { beginPortmap, portmapProblems, routeLocalnet, routesLocalnet } from './attachment/portmap.ts';
+import {
+  asksForPorts,
+  beginPortmap,
+  portmapProblems,
+  portmapPrograms,
+  routeLocalnet,
+  routesLocalnet,
+} from './attachment/portmap.ts';
 import { idOf, standBy } from './attachment/veth.ts';
 import {
   type CulvertConf,
@@ -162,11 +168,8 @@ const bridgeNeed = (node: Node, { ips }: Attachment) => ({
 });
 
 /** Whether host ports may lead to the pod: nft is asked only then. A link that is gone cannot tell. */
-function mayHavePorts({ conf }: Request, kernel: Kernel, host: string): boolean {
-  const runtime = conf['runtimeConfig'];
-  const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
-  return (routesLocalnet(kernel, host) ?? true) || (Array.isArray(mappings) && mappings.length > 0);
-}
+const mayHavePorts = (request: Request, kernel: Kernel, host: string): boolean =>
+  (routesLocalnet(kernel, host) ?? true) || asksForPorts(request);
 
 /** Removes what is there; what is not is fine, be it the node file, the namespace or the lease. */
 async function del(request: Request, machine: Machine): Promise<void> {
@@ -175,7 +178,7 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const host = hostVethName(id);
   const hasPorts = mayHavePorts(request, kernel, host);
   const ifbs = ifbsOf(kernel, shapedLinks(request, host));
-  if (hasPorts) kernel.standBy(['nft -p', 'ip', ...ifbs.map(() => 'ip' as const), 'nft -i', 'conntrack']);
+  if (hasPorts) kernel.standBy([...portmapPrograms, 'ip', ...ifbs.map(() => 'ip' as const)]);
   await settle([
     hasPorts ? removePortmap(machine, attachmentMark(id)) : undefined,
     removeVeth(kernel, host, request.netns, request.ifname),

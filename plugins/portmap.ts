@@ -12,12 +12,11 @@ import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
 import type { Plugin } from '../src/cni/skel.ts';
 import type { Request, Result } from '../src/cni/types.ts';
-import { isObject } from '../src/decode.ts';
 import type { Kernel } from '../src/kernel/kernel.ts';
 import type { Machine } from '../src/kernel/machine.ts';
 import { type Address, formatAddress } from '../src/net/address.ts';
 import { attachmentMark, isInterfaceName, labelKeeper } from '../src/net/name.ts';
-import { beginPortmap, portmapProblems, routeLocalnet } from './attachment/portmap.ts';
+import { asksForPorts, beginPortmap, portmapProblems, portmapPrograms, routeLocalnet } from './attachment/portmap.ts';
 import { foreignResult } from './attachment/previous.ts';
 import { idOf } from './attachment/veth.ts';
 import { decodePortmapConf, portmapOf } from './portmap/conf.ts';
@@ -45,11 +44,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
 
 /** By the mark alone: neither the mappings nor the result need be known any more. */
 async function del(request: Request, machine: Machine): Promise<void> {
-  const runtime = request.conf['runtimeConfig'];
-  const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
-  if (Array.isArray(mappings) && mappings.length > 0) {
-    machine.kernel.standBy(['nft -p', 'nft -i', 'conntrack']);
-  }
+  if (asksForPorts(request)) machine.kernel.standBy(portmapPrograms);
   const id = idOf(request);
   const isForeign = foreignResult(request, machine) !== undefined;
   await settle([removePortmap(machine, attachmentMark(id)), isForeign ? forgetPortmap(machine.exec, id) : undefined]);

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { plugins } from '../plugins/plugins.ts';
 import { formatMark } from '../src/agent/install/mark.ts';
-import { withoutCodeCache, withSnapshotAsMain } from './sea.ts';
+import { buildExecutable, withoutCodeCache } from './sea.ts';
 
 const root = join(import.meta.dirname, '..');
 const out = join(root, 'dist');
@@ -64,11 +64,6 @@ function node(...args: readonly string[]): void {
   execFileSync(process.execPath, ['--no-warnings', ...args], { cwd: out, stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-function writeConfig(name: string, config: object): string {
-  writeFileSync(join(out, name), JSON.stringify(config, null, 2));
-  return name;
-}
-
 // Of what V8 has compiled, the snapshot keeps what has run in the rehearsal, once is enough, and lets the rest of Node's own modules
 // go: compiling while a pod waits takes longer than reading it, reading what nobody calls is for nothing.
 const keepWhatRan = ['--invocation-count-for-feedback-allocation=0', '--bytecode-old-age=0'];
@@ -79,16 +74,13 @@ const bundles = ['cli.cjs', 'kubernetes.cjs'];
 node(...execArgv, '--snapshot-blob', 'main.blob', ...bundles); // writes their code caches
 
 const next = join(out, 'culvert.next');
-const executable = writeConfig('sea.json', {
+const bytes = buildExecutable(out, {
   main: 'main.blob',
+  isSnapshot: true,
   output: 'culvert.next',
-  disableExperimentalSEAWarning: true,
   execArgv,
   assets: Object.fromEntries(bundles.flatMap((b) => [b, `${b}.cache`]).map((file) => [file, file])),
 });
-node('--build-sea', executable);
-const bytes = withSnapshotAsMain(readFileSync(next), 'main.blob');
-writeFileSync(next, bytes);
 
 const digest = createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 appendFileSync(next, formatMark({ version, build: digest }));

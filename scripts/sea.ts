@@ -1,7 +1,35 @@
 /**
- * What Node has no setting for, done to its files: the code cache taken out of a start-up snapshot, and a snapshot that was built
- * before put into an executable. Numbers in both are little endian, lengths are u64.
+ * Node's single executables, and what Node has no setting for done to its files: the code cache taken out of a start-up snapshot, and a
+ * snapshot that was built before put into an executable. Numbers in both are little endian, lengths are u64.
  */
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Files are named as seen from the folder that it is built in. */
+export interface Executable {
+  /** A script, or a start-up snapshot that was built before. */
+  readonly main: string;
+  readonly isSnapshot?: boolean;
+  readonly output: string;
+  /** What Node's command line begins with in every process. */
+  readonly execArgv?: readonly string[];
+  /** Names and files. */
+  readonly assets?: Readonly<Record<string, string>>;
+}
+
+/** Builds a single executable of this Node in a folder, where its configuration stays as sea.json. Answers its bytes. */
+export function buildExecutable(dir: string, { isSnapshot = false, ...executable }: Executable): Buffer {
+  const config = { ...executable, disableExperimentalSEAWarning: true };
+  writeFileSync(join(dir, 'sea.json'), JSON.stringify(config, null, 2));
+  const argv = ['--no-warnings', '--build-sea', 'sea.json'];
+  execFileSync(process.execPath, argv, { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] });
+  const output = join(dir, executable.output);
+  const bytes = readFileSync(output);
+  if (isSnapshot) writeFileSync(output, withSnapshotAsMain(bytes, executable.main));
+  return bytes;
+}
 
 /** Node has some 440 modules; a vector of their code caches is not among so few or many bytes by chance. */
 const modules = { atLeast: 100, atMost: 2000 };
@@ -29,8 +57,7 @@ export function withoutCodeCache(snapshot: Buffer): Buffer {
   throw new Error('no code cache at the end of the snapshot; is this another Node than 26?');
 }
 
-/** The header of what --build-sea puts into an executable (src/node_sea.cc). */
-
+/** The header of what --build-sea puts into an executable begins so (src/node_sea.cc). */
 const magic = 0x143da20;
 /** SeaFlags::kUseSnapshot. */
 const useSnapshot = 1 << 1;

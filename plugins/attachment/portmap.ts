@@ -3,14 +3,25 @@
 import { forgetConnections } from '../../src/apply/conntrack.ts';
 import { addPortmap, formatKey, missingPortmap } from '../../src/apply/portmap.ts';
 import type { Request } from '../../src/cni/types.ts';
-import { show } from '../../src/decode.ts';
+import { isObject, show } from '../../src/decode.ts';
 import type { Problem } from '../../src/errors.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { Machine } from '../../src/kernel/machine.ts';
+import type { StandbyName } from '../../src/kernel/standby.ts';
 import { formatAddress } from '../../src/net/address.ts';
 import { attachmentLabel, attachmentMark } from '../../src/net/name.ts';
 import { isForward, type Portmap } from '../../src/plan/portmap.ts';
 import { idOf } from './veth.ts';
+
+/** What taking host ports away starts (`removePortmap`): DEL has it stand by. */
+export const portmapPrograms = ['nft -p', 'nft -i', 'conntrack'] as const satisfies readonly StandbyName[];
+
+/** Whether host ports are asked for, in a configuration that need not be right any more. */
+export function asksForPorts({ conf }: Request): boolean {
+  const runtime = conf['runtimeConfig'];
+  const mappings = isObject(runtime) ? runtime['portMappings'] : undefined;
+  return Array.isArray(mappings) && mappings.length > 0;
+}
 
 const localnetKey = (link: string): string => `net/ipv4/conf/${link}/route_localnet`;
 

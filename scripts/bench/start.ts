@@ -3,18 +3,17 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildExecutable } from '../sea.ts';
 import { alternate, type Subject } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { demand, execute } from './suite.ts';
 
 /** Built by this Node from an empty program, with neither snapshot nor code cache. */
 function buildEmpty(dir: string): string {
-  const files = { main: join(dir, 'empty.cjs'), output: join(dir, 'empty'), config: join(dir, 'empty.json') };
-  writeFileSync(files.main, '');
-  const config = { main: files.main, output: files.output, disableExperimentalSEAWarning: true };
-  writeFileSync(files.config, JSON.stringify(config));
-  demand('--build-sea', spawnSync(process.execPath, ['--build-sea', files.config], { encoding: 'utf8' }));
-  return files.output;
+  const output = 'empty';
+  writeFileSync(join(dir, 'empty.cjs'), '');
+  buildExecutable(dir, { main: 'empty.cjs', output });
+  return join(dir, output);
 }
 
 /** A program that is no plugin, started the same way. */

@@ -8,9 +8,9 @@ import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
 import { manifestFile, type podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
+import { netnsOf, pidOf, pidsWith } from '../support/processes.ts';
 import { lacking } from '../support/suite.ts';
 import { KubeLab } from './lab/lab.ts';
-import { findPid, netnsOf, pidOf } from './lab/processes.ts';
 
 const root = join(import.meta.dirname, '../..');
 const lab = new KubeLab();
@@ -75,7 +75,7 @@ const isSettled = (node: string): boolean => lab.on(node, 'nft list ruleset').st
 const netnsOfPod = (name: string): string => netnsOf(pidOf('cmdline', markOf(name)));
 
 /** Only the agent of the DaemonSet has the variable. */
-const agentOn = (node: string): number | undefined => findPid('environ', `NODE_NAME=${node}\0`);
+const agentOn = (node: string): number | undefined => pidsWith('environ', `NODE_NAME=${node}\0`)[0];
 
 const podOn = (node: string): string => `on-${node}`;
 const addressOf = (node: string): string => lab.kubectl(`get pod ${podOn(node)} -o jsonpath={.status.podIP}`);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { binDir, run } from '../support/netns.ts';
+import { pidsWith } from '../support/processes.ts';
 
 const topologies = join(import.meta.dirname, '../../conf/lab');
 const threeNodes = join(topologies, 'three-nodes.yaml');
@@ -76,14 +77,7 @@ const ownNetwork = () =>
   ].map((argv) => run(argv));
 
 /** Processes that carry this lab's name. */
-const processes = () =>
-  readdirSync('/proc').filter((pid) => {
-    try {
-      return /^[0-9]+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`CULVERT_LAB=${name}\0`);
-    } catch {
-      return false;
-    }
-  });
+const processes = () => pidsWith('environ', `CULVERT_LAB=${name}\0`);
 
 afterAll(async () => {
   await lab('down');
@@ -185,7 +179,7 @@ describe('culvert lab after a crash', () => {
       await killedUp(afterMs);
       await up(threeNodes);
       await expectAllReachable();
-      const agents = (await status()).nodes.map((n) => String(n.pid));
+      const agents = (await status()).nodes.map((n) => n.pid);
       const running = processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('\0agent\0'));
       expect(running.sort()).toEqual(agents.sort());
     },

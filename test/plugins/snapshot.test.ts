@@ -1,11 +1,11 @@
 /** What a plugin's process finds compiled in the start-up snapshot; without it every ADD is slower by a quarter, and nothing else tells. */
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { withSnapshotAsMain } from '../../scripts/sea.ts';
+import { buildExecutable } from '../../scripts/sea.ts';
 
 const dist = join(import.meta.dirname, '../../dist');
 let dir: string;
@@ -15,19 +15,12 @@ beforeAll(() => {
   // the executable of scripts/build.ts but for V8's log, which only an executable's own arguments can switch on
   const { execArgv } = JSON.parse(readFileSync(join(dist, 'sea.json'), 'utf8')) as { execArgv: string[] };
   const log = ['--log-function-events', '--no-logfile-per-isolate', `--logfile=${join(dir, 'v8.log')}`];
-  const [main, output, config] = ['main.blob', 'culvert', 'sea.json'].map((name) => join(dir, name)) as [
-    string,
-    string,
-    string,
-  ];
-  symlinkSync(join(dist, 'main.blob'), main);
-  writeFileSync(
-    config,
-    JSON.stringify({ main, output, disableExperimentalSEAWarning: true, execArgv: [...execArgv, ...log] }),
-  );
-  execFileSync(process.execPath, ['--no-warnings', '--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
-  writeFileSync(output, withSnapshotAsMain(readFileSync(output), main));
-  chmodSync(output, 0o755);
+  buildExecutable(dir, {
+    main: join(dist, 'main.blob'),
+    isSnapshot: true,
+    output: 'culvert',
+    execArgv: [...execArgv, ...log],
+  });
   symlinkSync('culvert', join(dir, 'host-local'));
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

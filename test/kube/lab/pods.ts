@@ -65,10 +65,10 @@ export const addressOf = (pod: Pod): string => pod.status.podIP!;
 /** IPv4, IPv6. */
 export const addressesOf = ({ status }: Pod): string[] => (status.podIPs ?? []).map(({ ip }) => ip);
 
-/** "web-x7k2p [::ffff:10.244.1.5]": the server's socket is one of both families. */
-/** A web server's REMOTE_ADDR: "[::ffff:10.244.0.5]" → "10.244.0.5". */
+/** A web server's REMOTE_ADDR, whose socket is one of both families: "[::ffff:10.244.0.5]" → "10.244.0.5". */
 export const plainAddress = (remote: string): string => remote.replace(/^\[?(::ffff:)?|\]$/g, '');
 
+/** "web-x7k2p [::ffff:10.244.1.5]" */
 function parseAnswer(line: string): Answer {
   const [by = '', seen = ''] = line.trim().split(' ');
   return { by, seen: plainAddress(seen) };

@@ -6,8 +6,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { type Pinging, pinging } from '../../../src/lab/pinging.ts';
 import { until } from '../../support/agents.ts';
 import { run } from '../../support/netns.ts';
+import { netnsOf, pidOf } from '../../support/processes.ts';
 import { addressesOf, ask, type Client, type Pod, type Pods, podSpec } from '../lab/pods.ts';
-import { netnsOf, pidOf } from '../lab/processes.ts';
 import { expectMatrix } from './model.ts';
 
 /** So long at least: 300 is what somebody waits for who wants to know. */

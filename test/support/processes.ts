@@ -1,9 +1,9 @@
-/** Processes of the nodes' pods, as this machine sees them. */
+/** Processes of this machine, whatever namespaces they run in. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** The one whose command line or environment has this. */
-export function findPid(file: 'cmdline' | 'environ', mark: string): number | undefined {
+/** Those whose command line or environment has this. */
+export function pidsWith(file: 'cmdline' | 'environ', mark: string): number[] {
   const isIt = (pid: string): boolean => {
     try {
       return readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(mark);
@@ -11,13 +11,14 @@ export function findPid(file: 'cmdline' | 'environ', mark: string): number | und
       return false; // it has ended meanwhile
     }
   };
-  const pid = readdirSync('/proc').find((entry) => /^\d+$/.test(entry) && isIt(entry));
-  return pid === undefined ? undefined : Number(pid);
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && isIt(entry))
+    .map(Number);
 }
 
-/** The same; throws when there is none. */
+/** The first of them; throws when there is none. */
 export function pidOf(file: 'cmdline' | 'environ', mark: string): number {
-  const pid = findPid(file, mark);
+  const [pid] = pidsWith(file, mark);
   if (pid === undefined) throw new Error(`no process with ${mark}`);
   return pid;
 }
