@@ -212,23 +212,25 @@ export class ChecksumOffload implements Task {
     writeDocument(offloadFile(this.#parts.config.paths.run), Object.fromEntries(this.#findings));
   }
 
-  /** By way of the plan, as long as a pass takes; answers false when what is to be off stays on, on again is insisted upon. */
+  /** By way of the plan. Off is tried by one pass, and false answers that it stayed on; on is tried until it is. */
   async #switch(device: string, isOn: boolean, signal: AbortSignal): Promise<boolean> {
     this.#wanted.set(device, isOn);
     this.#parts.changed();
     while (!signal.aborted) {
+      // asked first: a pass may end while the device is looked at
+      const isTried = !isOn && this.#isToBeOff(device);
       const found = await this.#isOn(device);
       if (found === isOn || found === undefined) return found === isOn;
-      if (!isOn && this.#isTried(device, isOn)) return false;
+      if (isTried) return false;
       await this.#next(everyMs); // or until the next pass is over
     }
     return false;
   }
 
-  /** The last pass was to bring that about, or no longer knows the device. */
-  #isTried(device: string, isOn: boolean): boolean {
+  /** The last pass switched it off, or tried to, or no longer knows the device. */
+  #isToBeOff(device: string): boolean {
     const link = this.#aimed!.plan.state.links.find(({ name }) => name === device);
-    return link === undefined || link.txChecksum === isOn;
+    return link === undefined || link.txChecksum === false;
   }
 }
 
