@@ -31,8 +31,11 @@ export function buildExecutable(dir: string, { isSnapshot = false, ...executable
   return bytes;
 }
 
-/** Node has some 440 modules; a vector of their code caches is not among so few or many bytes by chance. */
+/** Node has some 440 modules. Numbers in between are found all over a snapshot, and lengths that lead from one of them to its end, too. */
 const modules = { atLeast: 100, atMost: 2000 };
+const longestName = 200;
+/** "internal/deps/undici/undici" */
+const isModuleName = (name: string): boolean => name.length <= longestName && /^[\w./-]+$/.test(name);
 
 /**
  * A start-up snapshot without Node's code cache, which is what the file ends with (src/node_snapshotable.cc): how many entries, and
@@ -45,8 +48,10 @@ export function withoutCodeCache(snapshot: Buffer): Buffer {
     const count = u64(start);
     if (count < modules.atLeast || count > modules.atMost) return false;
     let at = start + 8;
-    for (let i = 0; i < count && at < snapshot.length; i++) {
-      at += 8 + u64(at); // the name
+    for (let i = 0; i < count; i++) {
+      const name = snapshot.toString('latin1', at + 8, at + 8 + Math.min(u64(at), longestName + 1));
+      if (!isModuleName(name)) return false;
+      at += 8 + name.length;
       at += 8 + u64(at); // the code
     }
     return at === snapshot.length;

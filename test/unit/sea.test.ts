@@ -32,6 +32,15 @@ it('takes the code cache out of a snapshot, and leaves a vector of none', () => 
   expect(withoutCodeCache(Buffer.concat([heap, codeCache]))).toEqual(Buffer.concat([heap, u64(0)]));
 });
 
+it('is not misled by other numbers that lead to the end', () => {
+  // fewer entries than it says, and as many, without names
+  const few = Buffer.concat([u64(440), u64(0), u64(codeCache.length)]);
+  const zeros = Buffer.concat([u64(100), Buffer.alloc(99 * 16), u64(0), u64(codeCache.length)]);
+  for (const before of [few, zeros]) {
+    expect(withoutCodeCache(Buffer.concat([before, codeCache]))).toEqual(Buffer.concat([before, u64(0)]));
+  }
+});
+
 it.each([
   ['none at all', Buffer.from('heap')],
   ['something after it', Buffer.concat([codeCache, Buffer.from('checksum')])],
