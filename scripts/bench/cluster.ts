@@ -5,6 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { idleMs } from '../../src/agent/memory.ts';
 import { routeProtocol } from '../../src/plan/host.ts';
 import { devices } from '../../src/plan/overlay.ts';
 import {
@@ -63,6 +64,8 @@ class Values {
   readonly commands: number[] = [];
   readonly changed: Readonly<Record<Kind, number[]>> = { added: [], moved: [], removed: [] };
   readonly cpu: Readonly<Record<Kind, number[]>> = { added: [], moved: [], removed: [] };
+  /** Nodes added when the agent had come to rest and given its memory back. */
+  readonly rested: number[] = [];
   readonly resident: number[] = [];
   readonly peak: number[] = [];
 }
@@ -146,7 +149,13 @@ async function change(bench: Bench, cluster: Cluster, values: Values, rounds: nu
         values.cpu[kind].push(agent.cpuMs - before);
       }
     }
-    await sleep(2000);
+    for (let i = 0; i < (bench.quick ? 1 : 5); i++) {
+      await sleep(idleMs + restMs);
+      values.rested.push(await changeNode(cluster, 'added'));
+      await sleep(restMs);
+      await changeNode(cluster, 'removed');
+    }
+    await sleep(idleMs + restMs);
     values.resident.push(agent.memoryMiB('VmRSS'));
     values.peak.push(agent.memoryMiB('VmHWM'));
   } finally {
@@ -191,6 +200,7 @@ function rowsOf(bench: Bench, { count, families }: Cluster, values: Values): Row
         row(`one node ${kind}: processor time, the look at the host after it included`, 'ms', values.cpu[kind]),
       ];
     }),
+    row('one node added to an agent that has been at rest', 'ms', values.rested),
     row('agent resident, at rest after that', 'MiB', values.resident, isLarge ? 150 : undefined),
     row('agent resident, peak', 'MiB', values.peak),
   ];

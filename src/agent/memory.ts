@@ -8,8 +8,8 @@ import { runInNewContext } from 'node:vm';
 
 type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
 
-/** A pass may follow a pass: only when none did for so long. */
-const idleMs = 500;
+/** Changes come in rows, and code that has been collected, too, has to be compiled again for the next: only when none came for so long. */
+export const idleMs = 2000;
 /** Less garbage than this is left to V8. */
 const worthwhileBytes = 8 << 20;
 

@@ -19,6 +19,10 @@ import { pause, type Task } from './task.ts';
 
 const everyMs = 500;
 
+/** Asked last, answered in one line whatever the host is like: all tables have been told. */
+const lastCommand = 'describe ipv4_addr';
+const lastAnswer = /^datatype ipv4_addr .*\n$/m;
+
 /** Answers whether a text is another than at the last call; at the first one it is not. */
 class Memory {
   #last: string | undefined;
@@ -82,15 +86,20 @@ export class Poll implements Task {
     const ended = child.finally(() => isOver.abort());
     child.stdin.on('error', () => {}); // it has ended: `run` decides
     let answer = '';
+    let isAnswered = true;
+    const memory = new Memory();
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       answer += text;
+      if (!lastAnswer.test(answer)) return;
+      isAnswered = true;
+      if (memory.isNews(answer)) this.#parts.changed();
     });
-    const memory = new Memory();
     while (!isOver.signal.aborted) {
-      answer = '';
-      child.stdin.write(`list table inet ${clusterTable}\nlist table inet ${flowtableTable}\n`);
+      if (isAnswered) {
+        [answer, isAnswered] = ['', false];
+        child.stdin.write(`list table inet ${clusterTable}\nlist table inet ${flowtableTable}\n${lastCommand}\n`);
+      }
       await pause(everyMs, isOver.signal);
-      if (!isOver.signal.aborted && memory.isNews(answer)) this.#parts.changed();
     }
     await ended;
   }

@@ -43,6 +43,9 @@ import { Wake } from './wake.ts';
 import type { WantedTraffic } from './wanted.ts';
 import type { Ways } from './ways.ts';
 
+/** Until all that a pass did has been heard of from monitor.ts and poll.ts, which asks twice a second. */
+const echoMs = 600;
+
 export interface ReconcilerParts {
   readonly config: AgentConfig;
   readonly source: ClusterSource;
@@ -172,7 +175,9 @@ export class Reconciler implements Task {
     this.#own = plan.own;
     this.#sysctls = plan.state.sysctls;
     this.#planProblems = plan.problems;
-    if (known) this.hostChanged();
+    // the kernel tells of all that this pass has just done, in its own time: one look after that is enough
+    if (known) this.#wake.later('host', echoMs);
+    else this.#wake.notLater();
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
     ways.aim(plan);

@@ -10,12 +10,26 @@ const gatherMs = 5;
 export class Wake {
   #next = new Set<Reason>();
   #interrupt = new AbortController();
+  #later: NodeJS.Timeout | undefined;
   /** Why the last wait ended. At the start everything has to be looked at. */
   reasons: ReadonlySet<Reason> = new Set<Reason>(['time']);
 
   soon(reason: Reason): void {
     this.#next.add(reason);
     this.#interrupt.abort();
+  }
+
+  /** Not for what has come of this reason since the last wait, but after so long, with all that comes until then. */
+  later(reason: Reason, ms: number): void {
+    this.#next.delete(reason);
+    if (this.#next.size === 0) this.#interrupt = new AbortController();
+    this.#later ??= setTimeout(() => this.soon(reason), ms).unref();
+  }
+
+  /** What `later` was to wake for has been done. */
+  notLater(): void {
+    clearTimeout(this.#later);
+    this.#later = undefined;
   }
 
   /** Ends any wait at once: the agent stops. */

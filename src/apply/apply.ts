@@ -23,7 +23,9 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
   const early = sysctls.filter((s) => !s.late).map((s) => s.sysctl);
   const tables = changes.filter((c) => c.op === 'replace-table').flatMap(render);
   const doomed = changes.filter((c) => c.op === 'delete-table').flatMap(render);
-  if (tables.length > 0) await kernel.nft(textsOf(tables, 'nft').join(''), netns);
+  // what routes lead to is let through when they lead there; what is made before them has no need to wait
+  const tabled = tables.length > 0 ? kernel.nft(textsOf(tables, 'nft').join(''), netns) : Promise.resolve();
+  tabled.catch(() => {}); // thrown where it is awaited
 
   // ip comes first, if only for its sysctls; then the order of the changes stands, and what follows each other in one program is one batch
   const runs: { program: Line['program']; texts: string[] }[] = [{ program: 'ip', texts: [] }];
@@ -33,11 +35,13 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
     runs.at(-1)!.texts.push(text);
   }
   for (const [i, { program, texts }] of runs.entries()) {
+    if (program.startsWith('ip') && texts.length > 0) await tabled;
     if (program === 'bridge') await kernel.bridge(texts, netns);
     else if (program === 'wg') await kernel.wg(texts);
     else if (program === 'ethtool') await kernel.ethtool(texts);
     else await kernel.ip(texts, netns, i === 0 ? early : [], program === 'ip -6' ? 6 : undefined);
   }
+  await tabled;
   for (const { sysctl, late } of sysctls) if (late) kernel.writeSysctl(sysctl);
   if (doomed.length > 0) await kernel.nft(textsOf(doomed, 'nft').join(''), netns);
 }

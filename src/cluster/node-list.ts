@@ -24,36 +24,59 @@ const comment = /^ *(?:#.*)?$/;
 /** A document cut up: its keys before `nodes:`, and the entries of that. */
 interface Cut {
   readonly head: string;
+  /** All that comes before the first entry. */
+  readonly prologue: string;
+  /** With line feeds between them the rest of the text. */
   readonly entries: string[];
 }
 
 const isNodes = (line: string): boolean => /^nodes: *(?:#.*)?$/.test(line);
 const isKey = (line: string): boolean => comment.test(line) || (/^[a-zA-Z]+: /.test(line) && tame.test(line));
+/** What stands before the first word of an entry, where a line begins one. */
+const dashOf = (line: string): string | undefined => /^ *- /.exec(line)?.[0];
+
+/** Lines of which the first begins an entry. A dash at its column begins the next one; what is further to the right belongs to the one before. */
+function entriesOf(lines: readonly string[], dash: string): string[] | undefined {
+  const entries: string[] = [];
+  for (const line of lines) {
+    if (!comment.test(line) && !tame.test(line)) return undefined;
+    if (line.startsWith(dash)) entries.push(line);
+    else if (comment.test(line) || line.startsWith(' '.repeat(dash.length - 1)))
+      entries[entries.length - 1] += `\n${line}`;
+    else return undefined;
+  }
+  return entries;
+}
 
 /** Of a document whose last key is `nodes:` with a block sequence, and whose others are a line each; undefined of any other. */
 export function cut(text: string): Cut | undefined {
   const lines = text.split('\n');
-  const start = lines.findIndex(isNodes);
-  const head = lines.slice(0, start);
-  if (start < 0 || !head.every(isKey)) return undefined;
-  const entries: string[] = [];
-  let dash: string | undefined;
-  for (const line of lines.slice(start + 1)) {
-    // a dash at this column begins an entry whatever came before; what is further to the right belongs to the entry before it
-    dash ??= /^ *- /.exec(line)?.[0];
-    if (comment.test(line)) {
-      if (entries.length > 0) entries[entries.length - 1] += `\n${line}`;
-    } else if (dash === undefined || !tame.test(line)) {
-      return undefined;
-    } else if (line.startsWith(dash)) {
-      entries.push(line);
-    } else if (entries.length > 0 && line.startsWith(' '.repeat(dash.length - 1))) {
-      entries[entries.length - 1] += `\n${line}`;
-    } else {
-      return undefined;
-    }
+  const nodes = lines.findIndex(isNodes);
+  const head = lines.slice(0, nodes);
+  if (nodes < 0 || !head.every(isKey)) return undefined;
+  const first = lines.findIndex((line, i) => i > nodes && !comment.test(line));
+  const dash = dashOf(lines[first] ?? '');
+  const entries = dash === undefined ? undefined : entriesOf(lines.slice(first), dash);
+  const prologue = lines.slice(0, first).map((line) => `${line}\n`);
+  return entries && { head: head.join('\n'), prologue: prologue.join(''), entries };
+}
+
+/** As `cut`, of a text most of which is as before: only what is between the entries that it begins and ends with as before is read by line. */
+export function cutAgain(text: string, before: Cut): Cut | undefined {
+  const { prologue, entries } = before;
+  if (!text.startsWith(prologue)) return undefined;
+  let [from, first] = [prologue.length, 0];
+  while (first < entries.length && text.startsWith(`${entries[first]}\n`, from)) from += entries[first++]!.length + 1;
+  let [to, last] = [text.length, entries.length];
+  while (last > first && to - entries[last - 1]!.length >= from && text.endsWith(`\n${entries[last - 1]}`, to)) {
+    to -= entries[--last]!.length + 1;
   }
-  return entries.length > 0 ? { head: head.join('\n'), entries } : undefined;
+  // what follows an entry may go on with it
+  if (first > 0) from -= entries[--first]!.length + 1;
+  const lines = text.slice(from, to).split('\n');
+  const dash = dashOf(entries[0]!)!;
+  const between = lines[0]!.startsWith(dash) ? entriesOf(lines, dash) : undefined;
+  return between && { ...before, entries: [...entries.slice(0, first), ...between, ...entries.slice(last)] };
 }
 
 /**
@@ -93,18 +116,25 @@ export function parseEntry(entry: string): unknown {
 }
 
 export class NodeList {
+  #cut: Cut | undefined;
   #known = new Map<string, unknown>();
 
   /** The document's value; throws ConfigError with line and column when it is not YAML. */
   parse(text: string, name: string): unknown {
-    const parts = cut(text);
+    const parts = (this.#cut && cutAgain(text, this.#cut)) ?? cut(text);
     if (!parts) return parseYaml(text, name);
     const { entries } = parts;
     try {
-      const next = new Map(entries.map((e) => [e, this.#known.get(e) ?? parseEntry(e)]));
-      this.#known = next;
+      const next = new Map<string, unknown>();
+      const nodes = entries.map((entry) => {
+        const value = this.#known.get(entry) ?? parseEntry(entry);
+        next.set(entry, value);
+        return value;
+      });
       const head = parseYaml(parts.head, name);
-      return { ...(isObject(head) && head), nodes: entries.map((e) => next.get(e)) };
+      this.#known = next;
+      this.#cut = parts;
+      return { ...(isObject(head) && head), nodes };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       return parseYaml(text, name); // for the places of its errors

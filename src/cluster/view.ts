@@ -7,7 +7,7 @@ import { formatAddress, isGlobalUnicast, parseAddress } from '../net/address.ts'
 import { linkLocalFrom, macFrom } from '../net/mac.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 import { type ClusterNode, type ClusterTraffic, type ClusterView, nodeAddress, podCidr } from '../plan/cluster.ts';
-import { clashesOf } from './clashes.ts';
+import { type Clash, clashesOf, clashesWith } from './clashes.ts';
 import { check, unknownKeys } from './document.ts';
 import { autonomousSystem, betweenSites, mode } from './schema.ts';
 
@@ -108,11 +108,16 @@ export function decodeNode(value: unknown, path: string): ClusterNode {
   };
 }
 
+/** New nodes; with more the whole cluster is compared in one go. */
+const few = 16;
+
 /** Decodes documents one after another; a node whose entry has not changed is not decoded again (5,000 cost 100 ms). */
 export class ViewDecoder {
   /** By the entry itself (a file read entry by entry hands out the same again) and by its text (a file parsed whole does not). */
   readonly #byObject = new WeakMap<object, ClusterNode>();
   #byText = new Map<string, ClusterNode>();
+  /** Of the last right document. */
+  #nodes: ReadonlySet<ClusterNode> = new Set();
 
   /** Throws ConfigError. `notes` takes remarks on unknown keys. */
   decode(value: unknown, notes: string[] = []): ClusterView {
@@ -139,10 +144,20 @@ export class ViewDecoder {
     for (const key of Object.keys(value))
       if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
     const traffic = trafficOf(value['traffic'], problems, notes);
-    if (problems.length === 0) problems.push(...clashesOf(nodes).map(({ path, got, want }) => ({ path, got, want })));
+    if (problems.length === 0)
+      problems.push(...this.#clashes(nodes).map(({ path, got, want }) => ({ path, got, want })));
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;
+    this.#nodes = new Set(nodes);
     return { nodes, ...(traffic && { traffic }) };
+  }
+
+  /** Those that were there before do not clash: few that are new are each held against all. */
+  #clashes(nodes: readonly ClusterNode[]): Clash[] {
+    const isTwice = new Set(nodes).size < nodes.length;
+    const fresh = nodes.filter((n) => !this.#nodes.has(n));
+    const isFine = !isTwice && fresh.length <= few && !fresh.some((n) => clashesWith(n, nodes));
+    return isFine ? [] : clashesOf(nodes);
   }
 
   #decodeNew(item: unknown, i: number, problems: Problem[], notes: string[]): ClusterNode | undefined {

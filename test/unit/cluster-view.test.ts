@@ -141,3 +141,45 @@ describe('ViewDecoder', () => {
     ]);
   });
 });
+
+describe('ViewDecoder finds a clash among nodes that it has seen', () => {
+  const node = (i: number, more: object = {}) => ({
+    name: `n${i}`,
+    addresses: [`192.0.2.${i}`, `2001:db8::${i}`],
+    podCIDRs: [`10.1.${i}.0/24`, `fd00:1:0:${i}::/64`],
+    ...more,
+  });
+  const key = (first: string) => `${first}SDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTm8=`;
+  const seen = [node(1, { publicKey: key('a') }), node(2), node(3)];
+  const fine = [node(9), node(9, { publicKey: key('b') })];
+  const clashing = [
+    node(2),
+    node(9, { name: 'n2' }),
+    node(9, { addresses: ['192.0.2.2'] }),
+    node(9, { addresses: ['2001:db8::2'] }),
+    node(9, { publicKey: key('a') }),
+    node(9, { podCIDRs: ['10.1.2.0/24'] }),
+    node(9, { podCIDRs: ['10.1.2.128/25'] }),
+    node(9, { podCIDRs: ['10.0.0.0/14'] }),
+    node(9, { podCIDRs: ['fd00:1::/48'] }),
+    node(9, { podCIDRs: ['192.0.2.0/30'] }),
+    node(9, { addresses: ['10.1.2.7'] }),
+    node(9, { podCIDRs: ['10.1.9.0/24', '10.1.9.0/25'] }),
+    node(9, { addresses: ['10.1.9.9'] }),
+  ];
+  const decode = (decoder: ViewDecoder, nodes: object[]) => {
+    try {
+      return decoder.decode({ nodes }).nodes;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  it.each([...fine, ...clashing].map((added) => [JSON.stringify(added), added] as const))('%s', (_name, added) => {
+    const decoder = new ViewDecoder();
+    for (const nodes of [seen, [...seen, added], seen, [added, ...seen]]) {
+      expect(decode(decoder, nodes)).toEqual(decode(new ViewDecoder(), nodes));
+    }
+    expect(typeof decode(decoder, [...seen, added])).toBe(clashing.includes(added) ? 'string' : 'object');
+  });
+});

@@ -111,3 +111,56 @@ describe('NodeList reads as the YAML parser does', () => {
     expect(cut('nodes:\n  - name: |\n      x\n')).toBeUndefined();
   });
 });
+
+describe('NodeList reads a text that was changed as one that it has never seen', () => {
+  const nodes = Array.from({ length: 6 }, (_, i) => entry(`n${i}`, `[10.0.0.${i}]`, `[10.1.${i}.0/24]`));
+  const document = (entries: readonly string[]): string => `# all of them\nnodes:\n${entries.join('\n')}\n`;
+  const text = document(nodes);
+  const changes: [string, string][] = [
+    ['nothing', text],
+    ['one more at the end', document([...nodes, entry('n9', '[10.0.0.9]', '[10.1.9.0/24]')])],
+    ['one more in front', document([entry('n9', '[10.0.0.9]', '[10.1.9.0/24]'), ...nodes])],
+    [
+      'one more in between',
+      document([...nodes.slice(0, 3), entry('n9', '[10.0.0.9]', '[10.1.9.0/24]'), ...nodes.slice(3)]),
+    ],
+    ['one twice', document([...nodes.slice(0, 3), nodes[2]!, ...nodes.slice(3)])],
+    ['the first gone', document(nodes.slice(1))],
+    ['one gone', document(nodes.toSpliced(2, 1))],
+    ['the last gone', document(nodes.slice(0, -1))],
+    ['all but one gone', document(nodes.slice(2, 3))],
+    ['two changed places', document([nodes[1]!, nodes[0]!, ...nodes.slice(2)])],
+    ['one goes on', document(nodes.with(2, `${nodes[2]}\n    site: north`))],
+    ['the last goes on', document(nodes.with(5, `${nodes[5]}\n    site: north`))],
+    ['one is followed by a comment', document(nodes.with(2, `${nodes[2]}\n# north`))],
+    ['one begins with a comment', document(nodes.with(0, `# north\n${nodes[0]}`))],
+    ['one is wrong', document(nodes.with(2, `${nodes[2]}\n  - {`))],
+    ['one is plain text over lines', document(nodes.with(2, `${nodes[2]}\n      more`))],
+    ['a key at the end', `${text}traffic: { mode: vxlan }\n`],
+    ['a key in front', `traffic: { mode: vxlan }\n${text}`],
+    ['no line feed at the end', text.trimEnd()],
+    ['less indentation from one on', document(nodes.with(4, nodes[4]!.replaceAll('\n    ', '\n  ')))],
+    ['none left', '# all of them\nnodes:\n'],
+    ['cut off', text.slice(0, 200)],
+  ];
+  const read = (list: NodeList, said: string): unknown => {
+    try {
+      return list.parse(said, 'f');
+    } catch (error) {
+      return String(error);
+    }
+  };
+
+  it.each(changes)('%s', (_name, changed) => {
+    const list = new NodeList();
+    for (const next of [text, changed, text, changed]) expect(read(list, next)).toEqual(read(new NodeList(), next));
+  });
+
+  it('whatever the order of the changes', () => {
+    const list = new NodeList();
+    for (let i = 0; i < 2000; i++) {
+      const [, next] = changes[(i * i * 7 + i * 13) % changes.length]!;
+      expect(read(list, next)).toEqual(read(new NodeList(), next));
+    }
+  });
+});
