@@ -39,6 +39,8 @@ function clear(): void {
 
 /** What the agent does after a change (it looks at the host once more) has to be over. */
 const restMs = 750;
+/** It has given its memory back. */
+const restedMs = idleMs + 2000;
 
 /** Programs that only look: the agent's other commands change something. */
 const looks = (command: string): boolean => / -j | list /.test(command);
@@ -150,12 +152,12 @@ async function change(bench: Bench, cluster: Cluster, values: Values, rounds: nu
       }
     }
     for (let i = 0; i < (bench.quick ? 1 : 5); i++) {
-      await sleep(idleMs + restMs);
+      await sleep(restedMs);
       values.rested.push(await changeNode(cluster, 'added'));
       await sleep(restMs);
       await changeNode(cluster, 'removed');
     }
-    await sleep(idleMs + restMs);
+    await sleep(restedMs);
     values.resident.push(agent.memoryMiB('VmRSS'));
     values.peak.push(agent.memoryMiB('VmHWM'));
   } finally {
