@@ -23,7 +23,10 @@ export class Wake {
   later(reason: Reason, ms: number): void {
     this.#next.delete(reason);
     if (this.#next.size === 0) this.#interrupt = new AbortController();
-    this.#later ??= setTimeout(() => this.soon(reason), ms).unref();
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined;
+      this.soon(reason);
+    }, ms).unref();
   }
 
   /** What `later` was to wake for has been done. */
