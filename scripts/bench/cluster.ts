@@ -37,8 +37,8 @@ function clear(): void {
   runLine('nft flush ruleset');
 }
 
-/** What the agent does after a change (it looks at the host once more) has to be over. */
-const restMs = 750;
+/** What the agent does after a change has to be over: it looks at the host once more, which begins within a second. */
+const restMs = 1500;
 /** It has given its memory back. */
 const restedMs = idleMs + 2000;
 
@@ -175,7 +175,7 @@ async function measure(bench: Bench, count: number, families: FamilyCount): Prom
     await cold(bench, cluster, values);
     await again(bench, cluster, values);
   }
-  await change(bench, cluster, values, bench.quick ? 2 : 30);
+  await change(bench, cluster, values, bench.quick ? 2 : 20);
   return rowsOf(bench, cluster, values);
 }
 
