@@ -7,7 +7,7 @@ import { formatAddress, isGlobalUnicast, parseAddress } from '../net/address.ts'
 import { linkLocalFrom, macFrom } from '../net/mac.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
 import { type ClusterNode, type ClusterTraffic, type ClusterView, nodeAddress, podCidr } from '../plan/cluster.ts';
-import { type Clash, clashesOf, clashesWith } from './clashes.ts';
+import { clashesOf, clashesWith } from './clashes.ts';
 import { check, unknownKeys } from './document.ts';
 import { autonomousSystem, betweenSites, mode } from './schema.ts';
 
@@ -144,20 +144,21 @@ export class ViewDecoder {
     for (const key of Object.keys(value))
       if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
     const traffic = trafficOf(value['traffic'], problems, notes);
-    if (problems.length === 0)
-      problems.push(...this.#clashes(nodes).map(({ path, got, want }) => ({ path, got, want })));
+    const distinct = new Set(nodes);
+    if (problems.length === 0 && !this.#isFine(distinct, nodes)) {
+      problems.push(...clashesOf(nodes).map(({ path, got, want }) => ({ path, got, want })));
+    }
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;
-    this.#nodes = new Set(nodes);
+    this.#nodes = distinct;
     return { nodes, ...(traffic && { traffic }) };
   }
 
-  /** Those that were there before do not clash: few that are new are each held against all. */
-  #clashes(nodes: readonly ClusterNode[]): Clash[] {
-    const isTwice = new Set(nodes).size < nodes.length;
+  /** Nodes that were there before do not clash; few that are new are each held against all. False answers that it is not known. */
+  #isFine(distinct: ReadonlySet<ClusterNode>, nodes: readonly ClusterNode[]): boolean {
+    if (distinct.size < nodes.length || this.#nodes.size === 0) return false;
     const fresh = nodes.filter((n) => !this.#nodes.has(n));
-    const isFine = !isTwice && fresh.length <= few && !fresh.some((n) => clashesWith(n, nodes));
-    return isFine ? [] : clashesOf(nodes);
+    return fresh.length <= few && !fresh.some((n) => clashesWith(n, nodes));
   }
 
   #decodeNew(item: unknown, i: number, problems: Problem[], notes: string[]): ClusterNode | undefined {

@@ -134,16 +134,8 @@ export function planDevice(
   };
 }
 
-const podFamilies = new WeakMap<ClusterNode, readonly Family[]>();
-
 /** Families of pods that a node has. */
-export function podFamiliesOf(node: ClusterNode): readonly Family[] {
-  const known = podFamilies.get(node);
-  if (known) return known;
-  const found = families.filter((f) => podCidrsOf(node, f).length > 0);
-  podFamilies.set(node, found);
-  return found;
-}
+export const podFamiliesOf = (node: ClusterNode): Family[] => families.filter((f) => podCidrsOf(node, f).length > 0);
 
 /** Tunnels planned before: the same objects for a node that has not changed spare 5,000 nodes their comparison. */
 const planned: Readonly<Record<OverlayMode, WeakMap<ClusterNode, { key: string; tunnel: Tunnel }>>> = {

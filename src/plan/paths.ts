@@ -79,15 +79,11 @@ function overlayOf(
   }
 }
 
-/** The shares that a mode is part of, and the nodes that it leads to, each with the shares in which it does. */
+/** The shares that a mode is part of, those of them in which it leads to a node, and all nodes that it leads to. */
 function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext) {
   const shares = all.filter((s) => modesOf(s.traffic).includes(mode));
-  const reached = new Map<ClusterNode, readonly Share[]>();
-  for (const node of others) {
-    const leading = shares.filter((s) => modeBetween(own, node, s.traffic) === mode);
-    if (leading.length > 0) reached.set(node, leading);
-  }
-  return { shares, reached };
+  const leading = (node: ClusterNode): Share[] => shares.filter((s) => modeBetween(own, node, s.traffic) === mode);
+  return { shares, leading, nodes: others.filter((node) => leading(node).length > 0) };
 }
 
 /** Packets that nothing is wrapped around. */
@@ -97,8 +93,8 @@ function narrowToUnderlay(shares: readonly Share[], { underlay }: PathContext): 
 
 /** All nodes that BGP leads to. BIRD's routes stand behind all others to the same prefix: the two can be there at once. */
 function addBgp(all: readonly Share[], context: PathContext): BgpPlan {
-  const { shares, reached } = reachOf('bgp', all, context);
-  const { plan, problems, unmasked, mtuBytes, targets } = planBgp({ ...context, nodes: [...reached.keys()] });
+  const { shares, nodes } = reachOf('bgp', all, context);
+  const { plan, problems, unmasked, mtuBytes, targets } = planBgp({ ...context, nodes });
   narrowToUnderlay(shares, context);
   for (const share of shares) {
     share.learnt.push(...birdRoutes(context.facts));
@@ -118,15 +114,15 @@ function addMode(
   probes: Probes,
   parts: Partial<NamespaceState>[],
 ): Overlay | undefined {
-  const { shares, reached } = reachOf(mode, all, context);
+  const { shares, leading, nodes } = reachOf(mode, all, context);
   if (mode === 'routed') {
-    for (const [node, leading] of reached) for (const share of leading) addRouted(share, context, node);
+    for (const node of nodes) for (const share of leading(node)) addRouted(share, context, node);
     narrowToUnderlay(shares, context);
     return undefined;
   }
-  const overlay = overlayOf(mode, [...reached.keys()], shares, { ...context, probeOf: probes?.(mode) });
+  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf: probes?.(mode) });
   if (!overlay) return undefined;
-  for (const [node, leading] of reached) parts.push(...addOverlay(leading, context, overlay, node));
+  for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
   for (const w of overlay.wraps) {
     for (const { reach } of shares) narrow(reach, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
   }

@@ -30,28 +30,11 @@ export const modeBetween = (
   { mode, betweenSites }: Omit<KnownTraffic, 'sameSubnet'>,
 ): Mode => (own.site === node.site ? mode : (betweenSites ?? mode));
 
-/** What two nodes are to each other. */
-interface Pair {
-  readonly own: ClusterNode;
-  readonly underlay: Underlay;
-  /** Families in which they share a link. */
-  readonly links: readonly Family[];
-  /** Families of pods that both have. */
-  readonly pods: readonly Family[];
-}
-
-/** By the other node, as last found out: with every change of one node thousands of others stay as they are. */
-const pairs = new WeakMap<ClusterNode, Pair>();
-
-function pairOf({ own, underlay }: PathContext, node: ClusterNode): Pair {
-  const known = pairs.get(node);
-  if (known?.own === own && known.underlay === underlay) return known;
+/** Families of pods that both sides have. */
+const podFamilies = (own: ClusterNode, node: ClusterNode): Family[] => {
   const its = podFamiliesOf(node);
-  const links = families.filter((f) => sharedLink(underlay, node, f));
-  const pair = { own, underlay, links, pods: podFamiliesOf(own).filter((f) => its.includes(f)) };
-  pairs.set(node, pair);
-  return pair;
-}
+  return podFamiliesOf(own).filter((f) => its.includes(f));
+};
 
 /**
  * The paths of one traffic: of the one that carries, or of one that is only accepted. Of the latter only what takes packets in
@@ -91,9 +74,8 @@ function routePlainly(share: Share, facts: HostFacts, node: ClusterNode, family:
   addPath(share.reach, facts, { node, to: addressOf(node, family)!, way, overheadBytes: 0, routes });
 }
 
-export function addRouted(share: Share, context: PathContext, node: ClusterNode): void {
-  const { underlay, settings, facts } = context;
-  for (const family of pairOf(context, node).pods) {
+export function addRouted(share: Share, { own, underlay, settings, facts }: PathContext, node: ClusterNode): void {
+  for (const family of podFamilies(own, node)) {
     const way = routedWay(underlay, node, family, settings.behindRouter);
     if ('text' in way) {
       share.problems.push(way);
@@ -115,8 +97,6 @@ function limitByWraps(share: Share, { underlay, facts }: PathContext, node: Clus
   }
 }
 
-const none: readonly Family[] = [];
-
 /** One node by one overlay: for each share that takes it routes of its own, and one tunnel for all. Answers the tunnel's entries. */
 export function addOverlay(
   shares: readonly Share[],
@@ -124,19 +104,17 @@ export function addOverlay(
   overlay: Overlay,
   node: ClusterNode,
 ): Partial<NamespaceState>[] {
-  const { underlay, facts } = context;
-  const { links, pods } = pairOf(context, node);
-  const directs = shares.map(({ traffic }) =>
-    traffic.sameSubnet === 'direct' ? pods.filter((f) => links.includes(f)) : none,
-  );
-  const tunnelled = directs.includes(none) ? pods : pods.filter((f) => directs.some((d) => !d.includes(f)));
+  const { own, underlay, facts } = context;
+  const links = families.filter((f) => sharedLink(underlay, node, f));
+  const pods = podFamilies(own, node);
+  const isDirect = ({ traffic }: Share, f: Family) => traffic.sameSubnet === 'direct' && links.includes(f);
+  const tunnelled = pods.filter((f) => shares.some((share) => !isDirect(share, f)));
   const tunnel = tunnelled.length > 0 ? overlay.tunnel(node, tunnelled) : undefined;
-  for (const [i, share] of shares.entries()) {
-    const direct = directs[i]!;
+  for (const share of shares) {
+    const direct = pods.filter((f) => isDirect(share, f));
     for (const f of direct) routePlainly(share, facts, node, f, sharedLink(underlay, node, f)!);
     if (tunnel && direct.length < pods.length) {
-      const { routes } = tunnel;
-      share.routes.push(...(direct === none ? routes : routes.filter((r) => !direct.includes(familyOf(r.prefix)))));
+      share.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r.prefix))));
       share.problems.push(...tunnel.problems);
       limitByWraps(share, context, node, tunnel);
     }

@@ -50,7 +50,7 @@ interface Hop {
 }
 
 /** The most specific first; of equals, the one the kernel prefers. */
-function hopsOf(facts: Omit<Ground, 'own'>, own: ClusterNode, mtus: ReadonlyMap<string, number>): Hop[] {
+function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, number>): Hop[] {
   // the kernel's own route to the link, which may have an MTU, goes before what the address says
   const connected = facts.addresses.map((a) => ({
     prefix: parsePrefix(a.address),
@@ -76,24 +76,8 @@ function hopsOf(facts: Omit<Ground, 'own'>, own: ClusterNode, mtus: ReadonlyMap<
     .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
 }
 
-type Ground = Pick<HostFacts, 'links' | 'addresses' | 'routes'> & { readonly own: ClusterNode };
-
-/** Of the same routes: a changed cluster is planned on the host as it was read, and asks for the same ways. */
-const known = new WeakMap<readonly RouteState[], { ground: Ground; underlay: Underlay }>();
-
 /** Throws PlanError when an address of ours is on no interface. */
-export function readUnderlay({ links, addresses, routes }: HostFacts, own: ClusterNode): Underlay {
-  const ground = { links, addresses, routes, own };
-  const before = known.get(routes);
-  if (before && (Object.keys(ground) as (keyof Ground)[]).every((key) => before.ground[key] === ground[key])) {
-    return before.underlay;
-  }
-  const underlay = underlayOf(ground);
-  known.set(routes, { ground, underlay });
-  return underlay;
-}
-
-function underlayOf({ own, ...facts }: Ground): Underlay {
+export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
   const mtus = new Map(facts.links.map((l) => [l.name, l.mtu ?? 1500]));
   const hops = new Map(families.map((family) => [family, [] as Hop[]]));
   for (const hop of hopsOf(facts, own, mtus)) hops.get(hop.prefix.address.family)!.push(hop);
@@ -106,14 +90,8 @@ function underlayOf({ own, ...facts }: Ground): Underlay {
     }
     return [address.family, { address: text, dev: found.dev, mtuBytes: mtus.get(found.dev) ?? 1500 }] as const;
   });
-  const ways = new WeakMap<Address, Way | undefined>();
-  const find = ({ family, value }: Address): Way | undefined =>
-    hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way;
   return {
     own: new Map(ours),
-    wayTo: (address) => {
-      if (!ways.has(address)) ways.set(address, find(address));
-      return ways.get(address);
-    },
+    wayTo: ({ family, value }) => hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way,
   };
 }
