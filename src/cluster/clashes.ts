@@ -1,8 +1,9 @@
 /** What two nodes of a cluster cannot both have: names, addresses, keys, podCIDRs that overlap, node addresses inside a podCIDR. */
 
 import type { Problem } from '../errors.ts';
-import { type Address, type Family, families } from '../net/address.ts';
-import { addressOf, type ClusterNode, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
+import { type Family, families } from '../net/address.ts';
+import { contains, overlaps } from '../net/prefix.ts';
+import { addressOf, type ClusterNode, type NodeAddress, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
 
 /** A problem of two nodes, or of one with itself. */
 export interface Clash extends Problem {
@@ -111,26 +112,18 @@ export function clashesOf(nodes: readonly ClusterNode[]): Clash[] {
   ];
 }
 
-const holds = ({ prefix: { address }, last }: PodCidr, { family, value }: Address): boolean =>
-  family === address.family && address.value <= value && value <= last;
-
-const podsHold = (a: ClusterNode, address: Address): boolean => a.podCIDRs.some((p) => holds(p, address));
+const podsHold = (node: ClusterNode, { address }: NodeAddress): boolean =>
+  node.podCIDRs.some((p) => contains(p.prefix, address));
 
 /** Whether `node`, new among nodes that do not clash, does clash with one of them or with itself. */
 export function clashesWith(node: ClusterNode, nodes: readonly ClusterNode[]): boolean {
   const addresses = node.addresses.map((a) => a.text);
-  return (
-    nodes.some(
-      (other) =>
-        other !== node &&
-        (other.name === node.name ||
-          other.mac === node.mac ||
-          (other.publicKey !== undefined && other.publicKey === node.publicKey) ||
-          other.addresses.some((a) => addresses.includes(a.text) || podsHold(node, a.address)) ||
-          node.addresses.some((a) => podsHold(other, a.address)) ||
-          // of two prefixes that share addresses one holds the other's first
-          other.podCIDRs.some((p) => podsHold(node, p.prefix.address)) ||
-          node.podCIDRs.some((p) => podsHold(other, p.prefix.address))),
-    ) || clashesOf([node]).length > 0
-  );
+  const isClash = (other: ClusterNode): boolean =>
+    other.name === node.name ||
+    other.mac === node.mac ||
+    (other.publicKey !== undefined && other.publicKey === node.publicKey) ||
+    other.addresses.some((a) => addresses.includes(a.text) || podsHold(node, a)) ||
+    node.addresses.some((a) => podsHold(other, a)) ||
+    other.podCIDRs.some((its) => node.podCIDRs.some((own) => overlaps(own.prefix, its.prefix)));
+  return nodes.some((other) => other !== node && isClash(other)) || clashesOf([node]).length > 0;
 }

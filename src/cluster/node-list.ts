@@ -39,10 +39,10 @@ const dashOf = (line: string): string | undefined => /^ *- /.exec(line)?.[0];
 function entriesOf(lines: readonly string[], dash: string): string[] | undefined {
   const entries: string[] = [];
   for (const line of lines) {
-    if (!comment.test(line) && !tame.test(line)) return undefined;
+    const isComment = comment.test(line);
+    if (!isComment && !tame.test(line)) return undefined;
     if (line.startsWith(dash)) entries.push(line);
-    else if (comment.test(line) || line.startsWith(' '.repeat(dash.length - 1)))
-      entries[entries.length - 1] += `\n${line}`;
+    else if (isComment || line.startsWith(' '.repeat(dash.length - 1))) entries[entries.length - 1] += `\n${line}`;
     else return undefined;
   }
   return entries;
