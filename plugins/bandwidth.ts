@@ -5,11 +5,10 @@
  */
 
 import { apply } from '../src/apply/apply.ts';
-import { addShaping, removeIfbs, removeShaping, shapingProblems, sweepShaping } from '../src/apply/bandwidth.ts';
+import { addShaping, removeShaping, shapingProblems, sweepShaping } from '../src/apply/bandwidth.ts';
 import { differences } from '../src/apply/check.ts';
 import { failedWith } from '../src/apply/nft.ts';
 import { linksOf } from '../src/apply/read.ts';
-import { settle } from '../src/apply/settle.ts';
 import { UndoStack } from '../src/apply/undo.ts';
 import { readValidAttachments, requirePrevResult } from '../src/cni/conf.ts';
 import { driftError } from '../src/cni/error.ts';
@@ -71,7 +70,7 @@ async function del(request: Request, machine: Machine): Promise<void> {
   // of a container that the reference plugin shaped
   const others = linkNames().filter((name) => /^bwp[0-9a-f]{12}$/.test(name));
   const foreign = others.length > 0 ? others.filter((name) => name === referenceIfb(request)) : [];
-  await settle([removeShaping(kernel, shapedLinks(request, host), wasAsked(request)), removeIfbs(kernel, foreign)]);
+  await removeShaping(kernel, shapedLinks(request, host), wasAsked(request), foreign);
 }
 
 async function check(request: Request, machine: Machine): Promise<void> {

@@ -6,7 +6,7 @@
  */
 
 import { apply } from '../src/apply/apply.ts';
-import { addShaping, ifbsOf, removeIfbs, shapingProblems } from '../src/apply/bandwidth.ts';
+import { addShaping, ifbsOf, shapingProblems } from '../src/apply/bandwidth.ts';
 import { withBridge } from '../src/apply/bridge.ts';
 import { differences, pairProblems, readAll } from '../src/apply/check.ts';
 import { removePortmap, sweepPortmap } from '../src/apply/portmap.ts';
@@ -89,7 +89,7 @@ async function add(request: Request, machine: Machine): Promise<Result> {
   const leased = lease(request, node, conf, undo);
   const attachment = planAttachment({ ...request, netns: batchPath(request.netns) }, node, leased, conf);
   for (const sysctl of planForwarding(attachment.addresses.map((a) => a.address.family))) kernel.writeSysctl(sysctl);
-  undo.push(() => removeIfbs(kernel, ifbsOf(kernel, attachment.shaped)));
+  undo.push(() => kernel.deleteLinks(ifbsOf(kernel, attachment.shaped)));
   const bridge = await attachHost(kernel, node, attachment, undo);
   const fresh: LinkState = { name: request.ifname, make: { kind: 'given' }, up: false };
   await settle([
@@ -178,11 +178,10 @@ async function del(request: Request, machine: Machine): Promise<void> {
   const host = hostVethName(id);
   const hasPorts = mayHavePorts(request, kernel, host);
   const ifbs = ifbsOf(kernel, shapedLinks(request, host));
-  if (hasPorts) kernel.standBy([...portmapPrograms, 'ip', ...ifbs.map(() => 'ip' as const)]);
+  if (hasPorts) kernel.standBy([...portmapPrograms, 'ip']);
   await settle([
     hasPorts ? removePortmap(machine, attachmentMark(id)) : undefined,
-    removeVeth(kernel, host, request.netns, request.ifname),
-    removeIfbs(kernel, ifbs),
+    removeVeth(kernel, host, request.netns, request.ifname, ifbs),
   ]);
   new Leases(leaseDir(nodeFileOf(request)), request.name).release(request);
 }

@@ -7,7 +7,7 @@ import type { AttachmentId } from '../net/name.ts';
 import { directions, type Filter, renderTc, type ShapedLinks, type TcObject } from '../plan/bandwidth.ts';
 import { failedWith } from './nft.ts';
 import { settle } from './settle.ts';
-import { deleteLink, deleteLinks, staleLinks } from './veth.ts';
+import { staleLinks } from './veth.ts';
 
 /** Makes the objects, in one process. The links they are on must be there. */
 export const addShaping = (kernel: Kernel, objects: readonly TcObject[]): Promise<void> =>
@@ -24,24 +24,21 @@ async function deleteQdiscs(kernel: Kernel, lines: readonly string[]): Promise<v
 export const ifbsOf = (kernel: Kernel, { ifb }: Pick<ShapedLinks, 'ifb'>): string[] =>
   directions.map((d) => ifb[d]).filter((name) => kernel.hasLink(name));
 
-/** Deletes links of which some may be gone meanwhile, at the same time. */
-export const removeIfbs = (kernel: Kernel, names: readonly string[]): Promise<void> =>
-  settle(names.map((name) => deleteLink(kernel, name)));
-
 /**
- * Removes the ifbs, and what is on the host's end: no file tells what is there, so it is tried when there are ifbs or when
- * something was asked for. Starts no program otherwise.
+ * Removes the ifbs, `others` that another suite made with them, and what is on the host's end: no file tells what is there, so it
+ * is tried when there are ifbs or when something was asked for. Starts no program otherwise.
  */
 export async function removeShaping(
   kernel: Kernel,
   links: Pick<ShapedLinks, 'host' | 'ifb'>,
   wasAsked: boolean,
+  others: readonly string[] = [],
 ): Promise<void> {
-  const ifbs = ifbsOf(kernel, links);
+  const ifbs = [...ifbsOf(kernel, links), ...others];
   const isTried = (wasAsked || ifbs.length > 0) && kernel.hasLink(links.host);
   // by its place and not by its kind: the reference plugin's is an ingress
   const lines = ['root', 'parent ffff:fff1'].map((place) => `qdisc delete dev ${links.host} ${place}`);
-  await settle([isTried ? deleteQdiscs(kernel, lines) : undefined, removeIfbs(kernel, ifbs)]);
+  await settle([isTried ? deleteQdiscs(kernel, lines) : undefined, kernel.deleteLinks(ifbs)]);
 }
 
 type FoundFilter = Omit<Filter, 'hook'>;
@@ -138,5 +135,5 @@ export async function sweepShaping(kernel: Kernel, network: string, valid: reado
   const lines = qdiscs
     .filter((q) => veths.includes(q.dev))
     .map((q) => `qdisc delete dev ${q.dev} ${q.kind === 'tbf' ? 'root' : q.kind}`);
-  await settle([deleteQdiscs(kernel, lines), deleteLinks(kernel, ifbs)]);
+  await settle([deleteQdiscs(kernel, lines), kernel.deleteLinks(ifbs)]);
 }

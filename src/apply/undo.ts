@@ -5,13 +5,13 @@ import type { Machine } from '../kernel/machine.ts';
 /** Used with `await using`: leaving the block without `commit()` undoes. A step that cannot be undone is told, not thrown. */
 export class UndoStack implements AsyncDisposable {
   readonly #machine: Machine;
-  #steps: (() => Promise<void>)[] = [];
+  #steps: (() => Promise<unknown>)[] = [];
 
   constructor(machine: Machine) {
     this.#machine = machine;
   }
 
-  push(step: () => Promise<void>): void {
+  push(step: () => Promise<unknown>): void {
     this.#steps.push(step);
   }
 

@@ -48,9 +48,9 @@ export async function addVeth(
 
 /** Deletes a link; whether there was one. */
 export async function deleteLink(kernel: Kernel, name: string, netns?: string): Promise<boolean> {
+  if (!netns) return (await kernel.deleteLinks([name])).length > 0;
   try {
-    if (netns) await kernel.ip([`link delete dev ${name}`], netns);
-    else await kernel.deleteLink(name);
+    await kernel.ip([`link delete dev ${name}`], netns);
     return true;
   } catch (error) {
     if (isGone(error)) return false;
@@ -60,27 +60,18 @@ export async function deleteLink(kernel: Kernel, name: string, netns?: string): 
 
 /**
  * Removes an attachment's pair: by the host end's name, which we can compute, or, for pairs of another suite's making, by the
- * container's end. What is gone already is fine. Answers who had made it.
+ * container's end; and links of the host that belong to it, `beside`. What is gone already is fine. Answers who had made the pair.
  */
 export async function removeVeth(
   kernel: Kernel,
   host: string,
   netns: string,
   ifname: string,
+  beside: readonly string[] = [],
 ): Promise<'ours' | 'foreign' | 'absent'> {
-  if (await deleteLink(kernel, host)) return 'ours';
+  if ((await kernel.deleteLinks([host, ...beside])).includes(host)) return 'ours';
   if (netns === '' || netnsState(netns) !== 'namespace') return 'absent';
   return (await deleteLink(kernel, ifname, netns)) ? 'foreign' : 'absent';
-}
-
-/** Deletes links in one batch; one that goes meanwhile stops the batch, and then each is deleted by itself. */
-export async function deleteLinks(kernel: Kernel, names: readonly string[]): Promise<void> {
-  try {
-    await kernel.ip(names.map((name) => `link delete dev ${name}`));
-  } catch (error) {
-    if (!isGone(error)) throw error;
-    for (const name of names) await deleteLink(kernel, name);
-  }
 }
 
 /** A network's links on the host, of these kinds, that belong to no attachment that counts: by kind, their names. */
@@ -109,5 +100,5 @@ export async function sweepVeths(
   valid: readonly AttachmentId[],
   kinds: readonly ('veth' | 'ifb')[] = ['veth'],
 ): Promise<void> {
-  await deleteLinks(kernel, (await staleLinks(kernel, network, valid, kinds)).flat());
+  await kernel.deleteLinks((await staleLinks(kernel, network, valid, kinds)).flat());
 }

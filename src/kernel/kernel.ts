@@ -21,7 +21,7 @@ export interface Sysctl {
 export interface Kernel {
   /**
    * A verb says what it is going to need, at most once: these programs are started now, and as many of `ip` here (`ip`,
-   * `deleteLink`), `ip` in that namespace, `tc`, `nft`, `showTable`, `nftDelete` and `conntrack` find theirs running.
+   * `deleteLinks`), `ip` in that namespace, `tc`, `nft`, `showTable`, `nftDelete` and `conntrack` find theirs running.
    */
   standBy(names: readonly StandbyName[], netns?: string): void;
   /**
@@ -30,10 +30,11 @@ export interface Kernel {
    */
   ip(lines: readonly string[], netns?: string, sysctls?: readonly Sysctl[], family?: 4 | 6): Promise<void>;
   /**
-   * Deletes a link of our own namespace and answers when nobody can see it any more, which takes the kernel a fifth of what it
-   * needs until it has waited for all readers of the link: that goes on without us. Throws CommandError not-found.
+   * Deletes links of our own namespace, all in one go, and answers when nobody can see them any more, which takes the kernel a
+   * fifth of what it needs until it has waited for all readers of the links: that goes on without us. What is not there is
+   * fine: those that were are answered.
    */
-  deleteLink(name: string): Promise<void>;
+  deleteLinks(names: readonly string[]): Promise<string[]>;
   /** Whether our own namespace has such a link, without starting a program. */
   hasLink(name: string): boolean;
   /** Lines for `bridge -batch`. */
@@ -113,10 +114,24 @@ function writeSysctlBelow(root: string, { key, value, optional }: Sysctl): void 
   }
 }
 
+/**
+ * Links to be deleted by one request, for which the kernel waits once and not once for each: they are put into a group of their own,
+ * and the group is deleted. A group that has the same number can only hold what another process is about to delete.
+ */
+function deletion(names: readonly string[]): string[] {
+  if (names.length === 1) return [`link delete dev ${names[0]}`];
+  const group = 0x40000000 + process.pid;
+  return [...names.map((name) => `link set dev ${name} group ${group}`), `link delete group ${group}`];
+}
+
 /** Starts programs that stand by in a namespace. */
 export type StandBy = (names: readonly StandbyName[], netns: string) => Standby;
 
-const hasLink = (name: string): boolean => linkNames().includes(name);
+/** Those of our own namespace's links. */
+function present(names: readonly string[]): string[] {
+  const found = new Set(linkNames());
+  return names.filter((name) => found.has(name));
+}
 
 /** `sysctlRoot` is where sysctls can be written: a container has /proc/sys for reading only. */
 export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sys'): Kernel {
@@ -149,23 +164,32 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
       else if (sysctls.length === 0) await exec(argv, { stdin: batch(lines), netns });
       else await exec(['sh', '-c', enter, 'sh', ...argv], { stdin: batch([...head, ...lines]), netns });
     },
-    async deleteLink(name) {
-      const argv = ['ip', 'link', 'delete', 'dev', name];
-      if (!hasLink(name)) throw new CommandError(argv, undefined, `Cannot find device "${name}"`, 'not-found');
+    async deleteLinks(names) {
+      const there = present(names);
+      if (there.length === 0) return [];
       let ended = false;
-      const orders = take('ip');
-      const end = (orders ? orders(`link delete dev ${name}\n`) : exec(argv)).finally(() => {
+      const end = this.ip(deletion(there)).finally(() => {
         ended = true;
       });
       const vanished = (async () => {
         do await sleep(1);
-        while (!ended && hasLink(name));
+        while (!ended && present(there).length > 0);
       })();
-      await Promise.race([end, vanished]);
-      if (ended) await end;
-      else end.catch(() => {}); // nobody sees it any more, whatever ip says later
+      try {
+        await Promise.race([end, vanished]);
+        if (ended) await end;
+        else end.catch(() => {}); // nobody sees them any more, whatever ip says later
+        return there;
+      } catch (error) {
+        if (!(error instanceof CommandError && error.reason === 'not-found')) throw error;
+        if (there.length === 1) return [];
+        // somebody else deleted one of them meanwhile: each by itself
+        const gone = [];
+        for (const name of there) gone.push(...(await this.deleteLinks([name])));
+        return gone;
+      }
     },
-    hasLink,
+    hasLink: (name) => present([name]).length > 0,
     async bridge(lines, netns) {
       if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
     },
