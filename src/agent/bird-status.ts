@@ -1,6 +1,6 @@
 /** What BIRD says of its sessions, and what a person should know of it. Pure. */
 
-import type { BgpSession } from '../plan/bgp.ts';
+import type { BgpSession } from '../plan/bird.ts';
 
 /** A session as BIRD has it. */
 export interface SessionStatus {

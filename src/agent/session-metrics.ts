@@ -1,7 +1,7 @@
 /** How BGP sessions are, for Prometheus. */
 
 import { Gauge, type Registry } from 'prom-client';
-import type { BgpSession } from '../plan/bgp.ts';
+import type { BgpSession } from '../plan/bird.ts';
 import type { SessionStatus } from './bird-status.ts';
 
 const labelNames = ['peer', 'family'] as const;

@@ -11,7 +11,7 @@
 import { type Family, families, parseAddress } from '../net/address.ts';
 import { hash } from '../net/name.ts';
 import { aggregate, defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts';
-import { renderBird } from './bird.ts';
+import { type BgpSession, type ImportRule, renderBird } from './bird.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem, podCidrsOf } from './cluster.ts';
 import { type RouteState, routeProtocol } from './host.ts';
 import { podFamiliesOf } from './overlay.ts';
@@ -37,36 +37,6 @@ export const birdRoutes = ({ routes }: HostFacts): RouteState[] =>
   routes
     .filter(isBirds)
     .map(({ protocol: _bird, metric: _behind, ...route }) => ({ ...route, protocol: routeProtocol }));
-
-/** Prefixes that are believed, in BIRD's notation: "10.244.2.0/24", "10.0.0.0/8+". */
-export type BirdSet = readonly string[];
-
-/** What to do with a prefix: the first that matches decides, none is a refusal. */
-export interface ImportRule {
-  readonly verdict: 'accept' | 'reject';
-  /** Absent: every prefix. */
-  readonly set?: BirdSet;
-}
-
-export interface BgpSession {
-  /** BIRD's name for it. */
-  readonly name: string;
-  /** For people: "n2", "192.168.1.1". */
-  readonly peer: string;
-  /** `client`: a node whose routes we reflect; `reflector`: we both reflect; `router`: no node. */
-  readonly kind: 'node' | 'client' | 'reflector' | 'router';
-  readonly family: Family;
-  readonly address: string;
-  readonly as: number;
-  readonly local: { readonly address: string; readonly as: number };
-  /** Undefined: on a link of ours; `true`: any distance. */
-  readonly multihop: number | true | undefined;
-  readonly bfd: boolean;
-  readonly passwordFile: string | undefined;
-  /** The file beside the configuration that the password is copied to, so that the configuration holds none. */
-  readonly passwordInclude: string | undefined;
-  readonly imports: readonly ImportRule[];
-}
 
 /** What of a node BGP has to bring. */
 export interface Expected {

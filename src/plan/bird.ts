@@ -10,7 +10,36 @@
  */
 
 import type { Family } from '../net/address.ts';
-import type { BgpSession, ImportRule } from './bgp.ts';
+
+/** Prefixes that are believed, in BIRD's notation: "10.244.2.0/24", "10.0.0.0/8+". */
+type BirdSet = readonly string[];
+
+/** What to do with a prefix: the first that matches decides, none is a refusal. */
+export interface ImportRule {
+  readonly verdict: 'accept' | 'reject';
+  /** Absent: every prefix. */
+  readonly set?: BirdSet;
+}
+
+export interface BgpSession {
+  /** BIRD's name for it. */
+  readonly name: string;
+  /** For people: "n2", "192.168.1.1". */
+  readonly peer: string;
+  /** `client`: a node whose routes we reflect; `reflector`: we both reflect; `router`: no node. */
+  readonly kind: 'node' | 'client' | 'reflector' | 'router';
+  readonly family: Family;
+  readonly address: string;
+  readonly as: number;
+  readonly local: { readonly address: string; readonly as: number };
+  /** Undefined: on a link of ours; `true`: any distance. */
+  readonly multihop: number | true | undefined;
+  readonly bfd: boolean;
+  readonly passwordFile: string | undefined;
+  /** The file beside the configuration that the password is copied to, so that the configuration holds none. */
+  readonly passwordInclude: string | undefined;
+  readonly imports: readonly ImportRule[];
+}
 
 export interface BirdShare {
   readonly family: Family;

@@ -8,7 +8,7 @@ import {
   suspicion,
 } from '../../src/agent/bird-status.ts';
 import { takeReply } from '../../src/kernel/bird.ts';
-import type { BgpSession } from '../../src/plan/bgp.ts';
+import type { BgpSession } from '../../src/plan/bird.ts';
 
 /** What BIRD 2.0.12 prints, shortened. */
 const shown = `Name       Proto      Table      State  Since         Info
