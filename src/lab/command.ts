@@ -8,7 +8,7 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import type { Machine } from '../kernel/machine.ts';
 import { netnsState } from '../kernel/netns.ts';
-import { removeAbandonedDemos, runDemo } from './demo-command.ts';
+import { runDemo } from './demo-command.ts';
 import type { Lab } from './lab.ts';
 import { labOptions, openLab, readTopologyFile } from './open.ts';
 import { defaultStateDir, labVariable } from './place.ts';
@@ -19,7 +19,7 @@ import type { AgentSettings } from './topology.ts';
 const help = `usage: culvert lab up [FILE] [--set KEY=VALUE ...] [--name NAME]
        culvert lab status [--json] [--name NAME]
        culvert lab exec HOST [--name NAME] -- COMMAND [ARGUMENT ...]
-       culvert lab down [--name NAME | --abandoned]
+       culvert lab down [--name NAME]
        culvert lab demo FILE [--checks] [--json FILE] [--name NAME]
 
 Nodes, routers and pods as network namespaces on this machine. Every node runs a real agent, every pod is attached by
@@ -29,7 +29,7 @@ executing the real plugins; the machine's own network is not touched. Needs root
           missing and changes what differs; without FILE it takes the topology of last time.
   status  nodes, agents, pods with their addresses, and the way packets take from node to node.
   exec    runs a command in the namespace of a node, router, pod or "outside"; its exit code is passed on.
-  down    removes every namespace, process and file of the lab; --abandoned what demos that were killed have left.
+  down    removes every namespace, process and file of the lab.
   demo    takes a lab through vxlan, vxlan with direct routes in one subnet, and routed: who reaches whom, what is on
           the wire, how fast; then removes it. --checks leaves the speed out, --json FILE writes all of it for programs.
 
@@ -45,7 +45,6 @@ const options = {
   ...labOptions,
   set: { type: 'string', multiple: true, default: [] as string[] },
   json: { type: 'boolean', default: false },
-  abandoned: { type: 'boolean', default: false },
 } as const;
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values'];
@@ -129,13 +128,7 @@ async function exec(host: string | undefined, command: readonly string[], lab: L
   return ran.exitCode ?? 128 + (ran.signal ? constants.signals[ran.signal] : 0);
 }
 
-async function down(values: Values, machine: Machine): Promise<number> {
-  if (values.abandoned) {
-    const names = await removeAbandonedDemos(values, machine);
-    say(names.length > 0 ? `removed what is left of ${names.join(', ')}` : 'no demo was killed: nothing to remove');
-    return exitCode.fine;
-  }
-  const lab = openLab(values, machine);
+async function down(lab: Lab): Promise<number> {
   const removed = await lab.down();
   const isEmpty = removed.namespaces + removed.processes === 0 && !removed.hadFiles;
   say(
@@ -157,17 +150,16 @@ async function run(args: string[], machine: Machine): Promise<number> {
     throw new UsageError(`got ${verb === undefined ? 'nothing' : `"${verb}"`}, want up, status, exec, down or demo`);
   if (extra.length > 0 || (argument !== undefined && ['status', 'down'].includes(verb!)))
     throw new UsageError(`${verb}: got "${extra[0] ?? argument}", want nothing after it`);
-  if (values.abandoned && (verb !== 'down' || values.name !== undefined))
-    throw new UsageError('--abandoned: want "down --abandoned", without a name');
+  const lab = openLab(values, machine);
   switch (verb) {
     case 'up':
-      return up(argument, values, openLab(values, machine));
+      return up(argument, values, lab);
     case 'status':
-      return status(values, openLab(values, machine), machine);
+      return status(values, lab, machine);
     case 'exec':
-      return exec(argument, rest, openLab(values, machine));
+      return exec(argument, rest, lab);
     default:
-      return down(values, machine);
+      return down(lab);
   }
 }
 

@@ -6,10 +6,9 @@ import type { Machine } from '../kernel/machine.ts';
 import { Demo } from './demo.ts';
 import type { Paint } from './demo-report.ts';
 import { abandonedLabs } from './lab.ts';
-import { type LabValues, labOptions, openLab, readTopologyFile } from './open.ts';
+import { labOptions, openLab, readTopologyFile } from './open.ts';
 import { defaultStateDir } from './place.ts';
 
-/** Each run has a lab of its own, so that two can go side by side. */
 const demoPrefix = 'culvert-demo-';
 
 const options = {
@@ -38,19 +37,14 @@ function interruption(): AbortSignal {
   return controller.signal;
 }
 
-/** Removes what demos that were killed have left. Answers the names of their labs. */
-export async function removeAbandonedDemos(values: LabValues, machine: Machine): Promise<string[]> {
-  const names = abandonedLabs(demoPrefix, values.state ?? defaultStateDir);
-  for (const name of names) await openLab({ ...values, name }, machine).down();
-  return names;
-}
-
 export async function runDemo(args: string[], machine: Machine): Promise<number> {
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
   const [file, ...extra] = positionals;
   if (file === undefined || extra.length > 0) throw new UsageError('demo: want one topology FILE');
+  const { state = defaultStateDir } = values;
+  // one of its own for each run, so that two can go side by side; what killed ones left goes first
   const lab = openLab({ ...values, name: values.name ?? `${demoPrefix}${process.pid}` }, machine);
-  await removeAbandonedDemos(values, machine);
+  for (const name of abandonedLabs(demoPrefix, state)) await openLab({ ...values, name }, machine).down();
   const demo = new Demo(
     lab,
     {
