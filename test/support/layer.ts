@@ -16,6 +16,7 @@ export const layer = (name: string, { maxWorkers = 1, ...timeouts }: Settings): 
       include: [`test/${name}/**/*.test.ts`],
       maxWorkers,
       retry: 1, // what passes only then is listed as UNSTABLE, with what was thrown
+      globalSetup: 'test/support/interrupted.ts',
       reporters: ['verbose', './test/support/tally.ts'],
       ...timeouts,
     },

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runVariable } from './interrupted.ts';
 
 /** The plugins under test; CULVERT_BIN points at another suite to run the same cases on it. */
 export const binDir = process.env['CULVERT_BIN'] ?? join(import.meta.dirname, '../../dist/bin');
@@ -85,8 +86,9 @@ export class Host {
   #made = 0;
 
   constructor(label = 'h') {
-    this.name = `cvt-${label}-${randomBytes(3).toString('hex')}`;
-    this.dir = mkdtempSync(join(tmpdir(), 'culvert-test-'));
+    const ofRun = process.env[runVariable] ?? 'alone';
+    this.name = `cvt-${ofRun}-${label}-${randomBytes(3).toString('hex')}`;
+    this.dir = mkdtempSync(join(tmpdir(), `culvert-test-${ofRun}-`));
     run(['ip', 'netns', 'add', this.name]);
     this.exec('ip link set lo up');
   }
