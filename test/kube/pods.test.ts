@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../support/agents.ts';
 import { KubeLab } from './lab/lab.ts';
-import { askAll, type Pod, Pods, podSpec } from './lab/pods.ts';
+import { askAll, fromPod, type Pod, Pods, podSpec } from './lab/pods.ts';
 import { describeKubelet } from './pods/kubelet.ts';
 import { describeLife } from './pods/life.ts';
 import { describeModel } from './pods/model.ts';
@@ -51,7 +51,7 @@ describe('the cluster’s nodes', () => {
     const all = await cluster.ready(3);
     const newcomer = all.find((p) => p.spec.nodeName === third)!;
     for (const pod of all) {
-      const [answer] = await askAll(cluster.fromPod(pod), newcomer.status.podIP!, 80, [newcomer.metadata.name]);
+      const [answer] = await askAll(fromPod(pod), newcomer.status.podIP!, 80, [newcomer.metadata.name]);
       expect(answer!.seen).toBe(pod.status.podIP);
     }
     return newcomer;
