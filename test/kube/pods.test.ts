@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../support/agents.ts';
 import { KubeLab } from './lab/lab.ts';
 import { askAll, fromPod, type Pod, Pods, podSpec } from './lab/pods.ts';
+import { describeCrowd } from './pods/crowd.ts';
 import { describeKubelet } from './pods/kubelet.ts';
 import { describeLife } from './pods/life.ts';
 import { describeModel } from './pods/model.ts';
@@ -39,6 +40,7 @@ describeModel(cluster);
 describeServices(cluster);
 describeKubelet(cluster);
 describeLife(cluster);
+describeCrowd(cluster);
 describeOutage(cluster);
 
 describe('the cluster’s nodes', () => {

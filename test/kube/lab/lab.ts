@@ -19,7 +19,8 @@ export class KubeLab {
   }
 
   try(argv: readonly string[], input?: string): Ran {
-    const r = spawnSync(script, argv, { encoding: 'utf8', input, env: this.#env, timeout: 170_000 });
+    const options = { input, env: this.#env, timeout: 170_000, maxBuffer: 64 * 1024 * 1024 };
+    const r = spawnSync(script, argv, { encoding: 'utf8', ...options });
     return { status: r.status ?? -1, stdout: r.stdout, stderr: r.stderr || String(r.error ?? '') };
   }
 
