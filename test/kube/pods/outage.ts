@@ -158,6 +158,8 @@ export function describeOutage(pods: Pods): void {
       const all = await pods.ready(nodes.length + 1);
       expect(addressesOf(all.find((p) => p.metadata.name === stays.podName)!).sort()).toEqual(kept);
       await stays.remove();
+      // its object stands there until kubelet has told
+      await until(`${stays.podName} is forgotten`, () => !pods.all().some((p) => p.metadata.name === stays.podName));
       lab.kubectl(`delete pod ${one.metadata.name} --force --grace-period=0`);
       expectMatrix(await pods.ready(nodes.length));
       await pods.leasesFit();
