@@ -75,4 +75,11 @@ export class KubeLab {
     run(['ip', '-n', netns, 'link', 'set', dev, 'up']);
     for (const address of addresses) run(['ip', '-n', netns, 'address', 'add', address, 'dev', dev, 'nodad']);
   }
+
+  /** Makes a bridge of another network namespace, that of a process, one with the link of the lab's nodes. */
+  joinBridge(pid: number, bridge: string): void {
+    const peer = ['peer', 'name', 'kube', 'netns', String(pid)];
+    run(['ip', '-n', `${this.name}-control`, 'link', 'add', 'other', 'master', 'nodes', 'up', 'type', 'veth', ...peer]);
+    run(['nsenter', `--net=/proc/${pid}/ns/net`, '--', 'ip', 'link', 'set', 'kube', 'master', bridge, 'up']);
+  }
 }
