@@ -3,7 +3,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../support/agents.ts';
 import { KubeLab } from './lab/lab.ts';
-import { askAll, type Pod, Pods, podSpec } from './lab/pods.ts';
+import { askAll, fromPod, type Pod, Pods, podSpec } from './lab/pods.ts';
+import { describeCrowd } from './pods/crowd.ts';
 import { describeKubelet } from './pods/kubelet.ts';
 import { describeLife } from './pods/life.ts';
 import { describeModel } from './pods/model.ts';
@@ -39,6 +40,7 @@ describeModel(cluster);
 describeServices(cluster);
 describeKubelet(cluster);
 describeLife(cluster);
+describeCrowd(cluster);
 describeOutage(cluster);
 
 describe('the cluster’s nodes', () => {
@@ -51,7 +53,7 @@ describe('the cluster’s nodes', () => {
     const all = await cluster.ready(3);
     const newcomer = all.find((p) => p.spec.nodeName === third)!;
     for (const pod of all) {
-      const [answer] = await askAll(cluster.fromPod(pod), newcomer.status.podIP!, 80, [newcomer.metadata.name]);
+      const [answer] = await askAll(fromPod(pod), newcomer.status.podIP!, 80, [newcomer.metadata.name]);
       expect(answer!.seen).toBe(pod.status.podIP);
     }
     return newcomer;

@@ -2,8 +2,11 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Those whose command line or environment has this. */
-export function pidsWith(file: 'cmdline' | 'environ', mark: string): number[] {
+/** Where of a process something stands: its command line, its environment, the names of its cgroups. */
+type Place = 'cmdline' | 'environ' | 'cgroup';
+
+/** Those that have this there. */
+export function pidsWith(file: Place, mark: string): number[] {
   const isIt = (pid: string): boolean => {
     try {
       return readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(mark);
@@ -17,7 +20,7 @@ export function pidsWith(file: 'cmdline' | 'environ', mark: string): number[] {
 }
 
 /** The first of them; throws when there is none. */
-export function pidOf(file: 'cmdline' | 'environ', mark: string): number {
+export function pidOf(file: Place, mark: string): number {
   const [pid] = pidsWith(file, mark);
   if (pid === undefined) throw new Error(`no process with ${mark}`);
   return pid;

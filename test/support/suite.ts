@@ -29,7 +29,7 @@ const probes = {
   vrf: 'link add name d0 type vrf table 5',
 } as const;
 
-export type Feature = keyof typeof probes | 'SCTP sockets' | 'podman with CNI' | 'the reference plugins' | 'ipvs';
+export type Feature = keyof typeof probes | 'SCTP sockets' | 'podman with CNI' | 'the reference plugins';
 
 const known = new Map<string, boolean>();
 
@@ -47,9 +47,6 @@ function kernelHas(feature: keyof typeof probes): boolean {
 const hasSctp = (): boolean =>
   spawnSync('sh', ['-c', 'modprobe -q sctp; grep -q ^SCTP /proc/net/protocols']).status === 0;
 
-const hasIpvs = (): boolean =>
-  spawnSync('sh', ['-c', 'modprobe -qa ip_vs ip_vs_rr nf_conntrack; test -e /proc/net/ip_vs']).status === 0;
-
 const podmanVersion = (): number =>
   Number(/version (\d+)/.exec(spawnSync('podman', ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[1]);
 
@@ -63,9 +60,6 @@ export function lacking(feature: Feature): string | undefined {
       return hasSctp() ? undefined : 'this kernel has no SCTP sockets (CONFIG_IP_SCTP)';
     case 'podman with CNI':
       return podmanVersion() === 4 ? undefined : 'podman 4 is not installed; later ones have no CNI';
-    case 'ipvs':
-      // not in the words that have a machine with Debian's kernel take it over: Kubernetes does not run in one
-      return hasIpvs() ? undefined : 'IPVS is not in this kernel (CONFIG_IP_VS)';
     default:
       return kernelHas(feature) ? undefined : `this kernel has no ${feature}`;
   }

@@ -19,7 +19,8 @@ export class KubeLab {
   }
 
   try(argv: readonly string[], input?: string): Ran {
-    const r = spawnSync(script, argv, { encoding: 'utf8', input, env: this.#env, timeout: 170_000 });
+    const options = { input, env: this.#env, timeout: 170_000, maxBuffer: 64 * 1024 * 1024 };
+    const r = spawnSync(script, argv, { encoding: 'utf8', ...options });
     return { status: r.status ?? -1, stdout: r.stdout, stderr: r.stderr || String(r.error ?? '') };
   }
 
@@ -73,5 +74,12 @@ export class KubeLab {
     run(['ip', '-n', control, 'link', 'set', port, 'master', 'nodes', 'up']);
     run(['ip', '-n', netns, 'link', 'set', dev, 'up']);
     for (const address of addresses) run(['ip', '-n', netns, 'address', 'add', address, 'dev', dev, 'nodad']);
+  }
+
+  /** Makes a bridge of another network namespace, that of a process, one with the link of the lab's nodes. */
+  joinBridge(pid: number, bridge: string): void {
+    const peer = ['peer', 'name', 'kube', 'netns', String(pid)];
+    run(['ip', '-n', `${this.name}-control`, 'link', 'add', 'other', 'master', 'nodes', 'up', 'type', 'veth', ...peer]);
+    run(['nsenter', `--net=/proc/${pid}/ns/net`, '--', 'ip', 'link', 'set', 'kube', 'master', bridge, 'up']);
   }
 }

@@ -3,14 +3,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../../support/agents.ts';
 import {
+  addressesOf,
   addressOf,
   ask,
   bigBytes,
   type Client,
   fetchBig,
   fromHost,
+  fromPod,
   machineOutside,
-  outsideAddress,
+  outsideAddresses,
   type Pod,
   type Pods,
   plainAddress,
@@ -46,41 +48,42 @@ export function describeKubelet(pods: Pods): void {
     afterAll(() => pods.delete('more'));
 
     it('is probed by kubelet, and sees its node', () => {
-      expect(pods.addressesOf(node)).toContain(plainAddress(pods.fromPod(pod).sh('cat /tmp/probed').trim()));
+      expect(pods.addressesOf(node)).toContain(plainAddress(pods.inPod(pod).sh('cat /tmp/probed').trim()));
     });
 
     it('hostPort: machines outside, other nodes, their pods, its own node and the pod itself reach it', () => {
-      const { hostIP } = pod.status as { hostIP: string };
       const seenFrom = (client: Client, address: string) => ask(client, address, hostPort)[0]?.seen;
       const outside = machineOutside(pods.lab);
       try {
-        expect(seenFrom(fromHost(outside), hostIP)).toBe(outsideAddress);
+        for (const [family, address] of pods.nodeAddresses(node).entries()) {
+          expect(seenFrom(fromHost(outside), address)).toBe(outsideAddresses[family]);
+          expect(pods.addressesOf(other)).toContain(seenFrom(pods.fromNode(other), address));
+          expect(seenFrom(fromPod(remote), address)).toBe(addressesOf(remote)[family]);
+          expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromNode(node), address));
+          expect(pods.addressesOf(node)).toContain(seenFrom(fromPod(pod), address));
+        }
+        expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromNode(node), '127.0.0.1'));
       } finally {
         outside.remove();
       }
-      expect(pods.addressesOf(other)).toContain(seenFrom(pods.fromNode(other), hostIP));
-      expect(seenFrom(pods.fromPod(remote), hostIP)).toBe(addressOf(remote));
-      for (const address of [hostIP, '127.0.0.1']) {
-        expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromNode(node), address));
-      }
-      expect(pods.addressesOf(node)).toContain(seenFrom(pods.fromPod(pod), hostIP));
     });
 
     it('bandwidth annotations hold to it and from it, and are buckets on its links', () => {
       expect(qdiscsOf(pods, node, addressOf(pod)).match(/tbf .* rate 1Mbit/g)).toHaveLength(2);
       // what a full bucket lets through at once takes no time
       const leastMs = ((bigBytes * 8) / bitsPerSecond - 0.4) * 1000;
-      expect(fetchBig(pods.fromPod(remote), addressOf(pod))).toBeGreaterThan(leastMs);
-      expect(fetchBig(pods.fromPod(pod), addressOf(remote))).toBeGreaterThan(leastMs);
+      expect(fetchBig(fromPod(remote), addressOf(pod))).toBeGreaterThan(leastMs);
+      expect(fetchBig(fromPod(pod), addressOf(remote))).toBeGreaterThan(leastMs);
     });
 
     it('leaves neither host port nor bucket when it goes', async () => {
-      const { hostIP } = pod.status as { hostIP: string };
       pods.delete('more'); // the API server forgets it first, then its runtime does
       const left = () =>
         pods.lab.on(node, 'tc qdisc show').stdout + pods.lab.on(node, 'nft list table inet culvert_portmap').stdout;
       await until(left, () => !/tbf|comment/.test(left()), 60_000);
-      for (const from of [node, other]) expect(ask(pods.fromNode(from), hostIP, hostPort)).toEqual([]);
+      for (const address of pods.nodeAddresses(node)) {
+        for (const from of [node, other]) expect(ask(pods.fromNode(from), address, hostPort)).toEqual([]);
+      }
     });
   });
 
@@ -88,9 +91,13 @@ export function describeKubelet(pods: Pods): void {
     const [node] = pods.nodes as [string];
     const onHost = await pods.run('on-host', { ...podSpec({}, 8099), hostNetwork: true, nodeName: node });
     try {
-      for (const pod of pods.all().filter((p) => p.metadata.name !== 'on-host')) {
-        expect(ask(pods.fromPod(pod), onHost.status.hostIP!, 8099)[0]?.seen).toBe(addressOf(pod));
-        expect(pods.addressesOf(node)).toContain(ask(pods.fromPod(onHost), addressOf(pod))[0]?.seen);
+      const others = pods.all().filter((p) => p.metadata.name !== 'on-host');
+      for (const [family, address] of pods.nodeAddresses(node).entries()) {
+        for (const pod of others) {
+          const own = addressesOf(pod)[family]!;
+          expect(ask(fromPod(pod), address, 8099)[0]?.seen).toBe(own);
+          expect(pods.addressesOf(node)).toContain(ask(fromPod(onHost), own)[0]?.seen);
+        }
       }
     } finally {
       pods.delete('on-host');

@@ -5,21 +5,15 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { type Pinging, pinging } from '../../../src/lab/pinging.ts';
 import { until } from '../../support/agents.ts';
-import { run } from '../../support/netns.ts';
-import { netnsOf, pidOf } from '../../support/processes.ts';
-import { addressesOf, ask, type Client, type Pod, type Pods, podSpec } from '../lab/pods.ts';
+import { pidOf } from '../../support/processes.ts';
+import { addressesOf, ask, fromPod, netnsOfPod, type Pod, type Pods, podSpec } from '../lab/pods.ts';
 import { expectMatrix } from './model.ts';
 
 /** So long at least: 300 is what somebody waits for who wants to know. */
 const outageSeconds = Number(process.env['KUBE_OUTAGE_SECONDS'] ?? 20);
 
-const pidOfPod = (name: string): number => pidOf('environ', `HOSTNAME=${name}\0`);
-
-/** Kubelet runs nothing in a pod for somebody who cannot ask the API server: its network does. */
-const fromPod = (pod: Pod): Client => ({
-  name: pod.metadata.name,
-  sh: (line) => run(['nsenter', `--net=${netnsOf(pidOfPod(pod.metadata.name))}`, '--', 'sh', '-c', line]),
-});
+/** The first process of its container. */
+const pidOfContainer = (name: string): number => pidOf('environ', `HOSTNAME=${name}\0`);
 
 /** A pod of a manifest on a node's disk. */
 class StaticPod {
@@ -73,9 +67,7 @@ function pingAll(one: Pod, other: Pod): Pinging[] {
     [one, other],
     [other, one],
   ] as const;
-  const flows = ways.flatMap(([from, to]) =>
-    addressesOf(to).map((address) => pinging(netnsOf(pidOfPod(from.metadata.name)), address, 50)),
-  );
+  const flows = ways.flatMap(([from, to]) => addressesOf(to).map((address) => pinging(netnsOfPod(from), address, 50)));
   onTestFinished(async () => void (await Promise.all(flows.map((flow) => flow.stop()))));
   return flows;
 }
@@ -139,7 +131,7 @@ export function describeOutage(pods: Pods): void {
 
       const stays = new StaticPod(pods, first, 'stays');
       await stays.answers(other);
-      process.kill(pidOfPod(stays.podName), 'SIGKILL'); // kubelet makes another container in the same sandbox
+      process.kill(pidOfContainer(stays.podName), 'SIGKILL'); // kubelet makes another container in the same sandbox
       let rounds = 0;
       do {
         const goes = new StaticPod(pods, second, `goes-${rounds}`);
@@ -166,8 +158,10 @@ export function describeOutage(pods: Pods): void {
       const all = await pods.ready(nodes.length + 1);
       expect(addressesOf(all.find((p) => p.metadata.name === stays.podName)!).sort()).toEqual(kept);
       await stays.remove();
+      // its object stands there until kubelet has told
+      await until(`${stays.podName} is forgotten`, () => !pods.all().some((p) => p.metadata.name === stays.podName));
       lab.kubectl(`delete pod ${one.metadata.name} --force --grace-period=0`);
-      expectMatrix(pods, await pods.ready(nodes.length));
+      expectMatrix(await pods.ready(nodes.length));
       await pods.leasesFit();
     });
   });

@@ -3,49 +3,33 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../../support/agents.ts';
 import type { Host } from '../../support/netns.ts';
-import { lacking } from '../../support/suite.ts';
 import {
   type Answer,
-  addressOf,
+  addressesOf,
   ask,
   askAll,
   type Client,
   fromHost,
+  fromPod,
   machineOutside,
-  outsideAddress,
+  outsideAddresses,
   type Pod,
   type Pods,
   podSpec,
 } from '../lab/pods.ts';
+import { service, serviceObject } from '../lab/services.ts';
 
-interface Service {
-  readonly name: string;
-  readonly clusterIP: string;
-  readonly nodePort: number;
-}
-
-const service = (name: string, number: number): Service => ({
-  name,
-  clusterIP: `10.96.0.${number}`,
-  nodePort: 30_000 + number,
-});
 const shared = service('shared', 80);
 const local = service('local', 81);
 const sticky = service('sticky', 82);
 const single = service('single', 83);
 
-const object = ({ name, clusterIP, nodePort }: Service, app: string, spec: object = {}): object => ({
-  apiVersion: 'v1',
-  kind: 'Service',
-  metadata: { name },
-  spec: { type: 'NodePort', clusterIP, selector: { app }, ports: [{ port: 80, nodePort }], ...spec },
-});
-
+const ofWeb = { selector: { app: 'web' } };
 const objects = [
-  object(shared, 'web'),
-  object(local, 'web', { externalTrafficPolicy: 'Local' }),
-  object(sticky, 'web', { sessionAffinity: 'ClientIP' }),
-  object(single, 'single'),
+  serviceObject(shared, ofWeb),
+  serviceObject(local, { ...ofWeb, externalTrafficPolicy: 'Local' }),
+  serviceObject(sticky, { ...ofWeb, sessionAffinity: 'ClientIP' }),
+  serviceObject(single, { selector: { app: 'single' } }),
 ];
 
 const names = (of: readonly Pod[]): string[] => of.map((p) => p.metadata.name);
@@ -55,39 +39,45 @@ function expectOfNode(pods: Pods, node: string, { by, seen }: Answer): void {
   expect(pods.addressesOf(node), `${by} asked by way of ${node}`).toContain(seen);
 }
 
-/** A pod asked: its own address is seen, or, where it asked itself, its node's. */
-function expectOfPod(pods: Pods, from: Pod, answer: Answer): void {
+/** A pod asked: its own address of the family is seen, or, where it asked itself, its node's. */
+function expectOfPod(pods: Pods, from: Pod, family: number, answer: Answer): void {
   if (answer.by === from.metadata.name) expectOfNode(pods, from.spec.nodeName, answer);
-  else expect(answer.seen, `${answer.by} asked by ${from.metadata.name}`).toBe(addressOf(from));
+  else expect(answer.seen, `${answer.by} asked by ${from.metadata.name}`).toBe(addressesOf(from)[family]);
 }
 
-/** Every pod and every node asks the Service by its address. */
+/** Every pod and every node asks the Service by its addresses. */
 async function expectClusterIp(pods: Pods, web: Pod[]): Promise<void> {
-  for (const pod of web) {
-    const answers = await askAll(pods.fromPod(pod), shared.clusterIP, 80, names(web));
-    for (const answer of answers) expectOfPod(pods, pod, answer);
-  }
-  for (const node of pods.nodes) {
-    const answers = await askAll(pods.fromNode(node), shared.clusterIP, 80, names(web));
-    for (const answer of answers) expectOfNode(pods, node, answer);
+  for (const [family, address] of shared.clusterIPs.entries()) {
+    for (const pod of web) {
+      const answers = await askAll(fromPod(pod), address, 80, names(web));
+      for (const answer of answers) expectOfPod(pods, pod, family, answer);
+    }
+    for (const node of pods.nodes) {
+      const answers = await askAll(pods.fromNode(node), address, 80, names(web));
+      for (const answer of answers) expectOfNode(pods, node, answer);
+    }
   }
 }
 
 /** By each node's port: from outside, from every node and from a pod. */
 async function expectNodePort(pods: Pods, web: Pod[], outside: Client): Promise<void> {
-  const clients = [outside, ...pods.nodes.map((n) => pods.fromNode(n)), pods.fromPod(web[0]!)];
-  for (const { spec, status } of web) {
-    for (const client of clients) {
-      const answers = await askAll(client, status.hostIP!, shared.nodePort, names(web));
-      for (const answer of answers) expectOfNode(pods, spec.nodeName, answer);
+  const clients = [outside, ...pods.nodes.map((n) => pods.fromNode(n)), fromPod(web[0]!)];
+  for (const node of pods.nodes) {
+    for (const address of pods.nodeAddresses(node)) {
+      for (const client of clients) {
+        const answers = await askAll(client, address, shared.nodePort, names(web));
+        for (const answer of answers) expectOfNode(pods, node, answer);
+      }
     }
   }
 }
 
-async function expectLocal(web: Pod[], outside: Client): Promise<void> {
-  for (const pod of web) {
-    const answers = await askAll(outside, pod.status.hostIP!, local.nodePort, names([pod]));
-    for (const answer of answers) expect(answer).toEqual({ by: pod.metadata.name, seen: outsideAddress });
+async function expectLocal(pods: Pods, web: Pod[], outside: Client): Promise<void> {
+  for (const { metadata, spec } of web) {
+    for (const [family, address] of pods.nodeAddresses(spec.nodeName).entries()) {
+      const answers = await askAll(outside, address, local.nodePort, [metadata.name]);
+      for (const answer of answers) expect(answer).toEqual({ by: metadata.name, seen: outsideAddresses[family] });
+    }
   }
 }
 
@@ -97,11 +87,14 @@ async function expectNeighbours(pods: Pods, neighbour: Pod, hostPort?: number): 
   const spec = podSpec(hostPort ? { ports: [{ containerPort: 80, hostPort }] } : {});
   const pod = await pods.run('single', { ...spec, nodeName }, { labels: { app: 'single' } });
   try {
-    const [hairpin] = await askAll(pods.fromPod(pod), single.clusterIP, 80, ['single']);
-    expect(pods.addressesOf(nodeName)).toContain(hairpin!.seen);
-    const own = { by: 'single', seen: addressOf(neighbour) };
-    expect(ask(pods.fromPod(neighbour), single.clusterIP)).toEqual([own]);
-    if (hostPort) expect(ask(pods.fromPod(neighbour), pod.status.hostIP!, hostPort)).toEqual([own]);
+    for (const [family, address] of single.clusterIPs.entries()) {
+      const [hairpin] = await askAll(fromPod(pod), address, 80, ['single']);
+      expect(pods.addressesOf(nodeName)).toContain(hairpin!.seen);
+      const own = { by: 'single', seen: addressesOf(neighbour)[family]! };
+      expect(ask(fromPod(neighbour), address)).toEqual([own]);
+      const onNode = pods.nodeAddresses(nodeName)[family]!;
+      if (hostPort) expect(ask(fromPod(neighbour), onNode, hostPort)).toEqual([own]);
+    }
   } finally {
     pods.delete('single');
   }
@@ -144,19 +137,23 @@ export function describeServices(pods: Pods): void {
     });
 
     it('NodePort, externalTrafficPolicy Local: pods of the node that was asked answer, and see the client', async () => {
-      await expectLocal(web, fromHost(outside));
+      await expectLocal(pods, web, fromHost(outside));
     });
 
-    it('session affinity: one client, one pod', async () => {
-      const byPort = [web[0]!.status.hostIP!, sticky.nodePort] as const;
-      const inside = [...web.map((p) => pods.fromPod(p)), pods.fromNode(pods.nodes[0]!)];
-      for (const [client, address, port] of [
-        [fromHost(outside), ...byPort] as const,
-        ...inside.flatMap((c) => [[c, sticky.clusterIP, 80] as const, [c, ...byPort] as const]),
-      ]) {
-        const answers = ask(client, address, port, 8);
-        expect(answers).toHaveLength(8);
-        expect(new Set(answers.map((a) => a.by)).size, `${client.name} asks ${address}`).toBe(1);
+    it('session affinity: one client, one pod', () => {
+      const inside = [...web.map((p) => fromPod(p)), pods.fromNode(pods.nodes[0]!)];
+      for (const [family, byPort] of pods.nodeAddresses(web[0]!.spec.nodeName).entries()) {
+        for (const [client, address, port] of [
+          [fromHost(outside), byPort, sticky.nodePort] as const,
+          ...inside.flatMap((c) => [
+            [c, sticky.clusterIPs[family]!, 80] as const,
+            [c, byPort, sticky.nodePort] as const,
+          ]),
+        ]) {
+          const answers = ask(client, address, port, 8);
+          expect(answers).toHaveLength(8);
+          expect(new Set(answers.map((a) => a.by)).size, `${client.name} asks ${address}`).toBe(1);
+        }
       }
     });
 
@@ -169,21 +166,12 @@ export function describeServices(pods: Pods): void {
       web = await attachBy(pods, node, 'bridge');
       try {
         await expectClusterIp(pods, web);
-        await expectLocal(web, fromHost(outside));
+        await expectLocal(pods, web, fromHost(outside));
         const neighbour = web.find((p) => p.spec.nodeName === node)!;
         await expectNeighbours(pods, neighbour);
       } finally {
         web = await attachBy(pods, node, 'ptp');
       }
-    });
-
-    it('all of it by ipvs', async ({ skip }) => {
-      const reason = lacking('ipvs');
-      if (reason) skip(reason);
-      lab.do('proxies', 'ipvs');
-      await expectClusterIp(pods, web);
-      await expectNodePort(pods, web, fromHost(outside));
-      await expectLocal(web, fromHost(outside));
     });
   });
 }

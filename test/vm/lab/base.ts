@@ -31,6 +31,7 @@ const packages = [
     'nftables',
     'conntrack',
     'iptables',
+    'ipset',
     'wireguard-tools',
     'bird2',
     'ethtool',
@@ -123,7 +124,7 @@ async function make(dir: string, closure: readonly string[]): Promise<void> {
   renameSync(join(tree, 'boot', `vmlinuz-${version}`), join(dir, 'vmlinuz'));
   for (const path of [...unwanted, 'boot']) rmSync(join(tree, path), { recursive: true, force: true });
   for (const [name, target] of Object.entries(alternatives)) symlinkSync(target, join(tree, 'usr/sbin', name));
-  for (const name of ['dev', 'proc', 'sys', 'run', 'tmp', 'project', 'modules'])
+  for (const name of ['dev', 'proc', 'sys', 'run', 'tmp', 'project', 'modules', 'kubernetes'])
     mkdirSync(join(tree, name), { recursive: true });
   // a first process that takes in the orphans of all others
   writeFileSync(join(tree, 'etc/inittab'), '::once:/bin/dash /run/control/agent\n');

@@ -13,6 +13,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join, relative } from 'node:path';
+import { execa } from 'execa';
 import { cacheDir, cached, digest } from './cache.ts';
 import { makeImage } from './image.ts';
 
@@ -50,6 +51,19 @@ export async function modulesDrive(): Promise<string> {
     rmSync(tree, { recursive: true });
   });
   return join(dir, 'modules.ext4');
+}
+
+/** A few programs of Kubernetes, out of the folder that `test/kube/build-kubernetes` names; one image per build of them. */
+export async function kubernetesDrive(programs: readonly string[]): Promise<string> {
+  const folder = (await execa(join(checkout, 'test/kube/build-kubernetes'))).stdout;
+  const key = digest(...programs.map((name) => `${join(folder, name)} ${statSync(join(folder, name)).mtimeMs}`));
+  const dir = await cached('kubernetes', key, async (at) => {
+    const tree = join(at, 'tree');
+    for (const name of programs) cpSync(join(folder, name), join(tree, name));
+    await makeImage(tree, join(at, 'kubernetes.ext4'));
+    rmSync(tree, { recursive: true });
+  });
+  return join(dir, 'kubernetes.ext4');
 }
 
 const newestOf = (path: string): number =>

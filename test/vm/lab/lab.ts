@@ -21,6 +21,13 @@ export interface Settings {
   underlay?: readonly Family[];
 }
 
+/** What its machines have more than usual. */
+export interface Extras {
+  /** Further drives by serial number, as in VmOptions. */
+  drives?: Readonly<Record<string, string>>;
+  memoryMebibytes?: number;
+}
+
 export class VmLab {
   readonly topology: Topology;
   readonly dir: string;
@@ -36,13 +43,13 @@ export class VmLab {
   }
 
   /** Machines booted, with addresses and routes, and nothing of the product yet. */
-  static async up(document: unknown): Promise<VmLab> {
+  static async up(document: unknown, extras: Extras = {}): Promise<VmLab> {
     const [base, project] = [await ensureBase(), await projectDrive()];
     const topology = decodeTopology(document);
     const dir = scratchDir();
     const lab = new VmLab(topology, dir, await Segments.create(topology));
     try {
-      lab.nodes.push(...(await Promise.all(topology.nodes.map((node) => lab.#boot(node, base, project)))));
+      lab.nodes.push(...(await Promise.all(topology.nodes.map((node) => lab.#boot(node, base, project, extras)))));
       return lab;
     } catch (error) {
       await lab.down();
@@ -50,7 +57,7 @@ export class VmLab {
     }
   }
 
-  async #boot(spec: Node, base: Base, project: string): Promise<LabNode> {
+  async #boot(spec: Node, base: Base, project: string, extras: Extras): Promise<LabNode> {
     const dir = join(this.dir, spec.name);
     mkdirSync(dir);
     const state = join(dir, 'state.ext4');
@@ -62,7 +69,8 @@ export class VmLab {
       base,
       namespace: this.segments.wires,
       nics,
-      drives: { project, state },
+      ...extras,
+      drives: { project, state, ...extras.drives },
     });
     const node = new LabNode(spec, vm, this.segments.network(spec.name, spec.ports));
     await node.wire();
