@@ -82,6 +82,7 @@ async function inMachine<T>(name: string, work: (vm: Vm) => Promise<T>): Promise
     drives: { project, modules },
     processors: 2,
     memoryMebibytes: 1536,
+    translationMebibytes: 1024,
   });
   try {
     return await work(vm);

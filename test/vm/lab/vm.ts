@@ -21,6 +21,8 @@ export interface VmOptions {
   drives?: Readonly<Record<string, string>>;
   processors?: number;
   memoryMebibytes?: number;
+  /** For emulated processors' code once it is translated. When it is full all of it goes: processes of Node fill much. */
+  translationMebibytes?: number;
 }
 
 /** Far more than a machine takes: others may be busy on the same processors. */
@@ -44,9 +46,11 @@ const nicArguments = ({ tap, mac }: { tap: string; mac: string }, i: number): st
 
 function qemuArguments(options: VmOptions): string[] {
   const { name, dir, base, nics = [], drives = {}, processors = 1, memoryMebibytes = 256 } = options;
+  const { translationMebibytes = 128 } = options;
   return [
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-M', 'q35'],
-    ...['-accel', process.env['CULVERT_VM_ACCEL'] ?? 'tcg,thread=multi,tb-size=128', '-cpu', 'qemu64'],
+    ...['-accel', process.env['CULVERT_VM_ACCEL'] ?? `tcg,thread=multi,tb-size=${translationMebibytes}`],
+    ...['-cpu', 'qemu64'],
     ...['-smp', String(processors), '-m', String(memoryMebibytes)],
     ...['-kernel', base.kernel, '-initrd', base.initramfs, '-append', `${kernelArguments} culvert.name=${name}`],
     ...['-chardev', `file,id=console,path=${join(dir, 'console.log')}`, '-serial', 'chardev:console'],
