@@ -7,6 +7,7 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
+import { standBy } from '../kernel/standby.ts';
 import { podCidrSets } from '../net/range.ts';
 import { AddressWatch } from './address-watch.ts';
 import { type AgentConfig, parseListen, readConfig } from './config.ts';
@@ -52,8 +53,9 @@ function wantedOf(source: ClusterSource, { node, listen }: AgentConfig, log: Log
 
 /** The tasks of an agent with this configuration; `plugins` are the names that it may install. */
 export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Log): Task[] {
-  const exec = createExec((command) => log('debug', 'run', { command }));
-  const kernel = createKernel(exec, undefined, config.paths.sysctls);
+  const onCommand = (command: string) => log('debug', 'run', { command });
+  const exec = createExec(onCommand);
+  const kernel = createKernel(exec, (names, netns) => standBy(names, netns, onCommand), config.paths.sysctls);
   const source = createSource(config, log);
   const status = new Status();
   const changed = (): void => reconciler.hostChanged();

@@ -2,7 +2,7 @@
 
 import type { Kernel } from '../kernel/kernel.ts';
 import { normalise } from '../nftables/ruleset.ts';
-import type { ClusterView } from '../plan/cluster.ts';
+import { type ClusterView, PlanError } from '../plan/cluster.ts';
 import { type Change, diff } from '../plan/diff.ts';
 import type { NamespaceState, TableState } from '../plan/host.ts';
 import { type NodePlan, planNode } from '../plan/node.ts';
@@ -32,7 +32,7 @@ export interface LookOptions {
   readonly kernel: Kernel;
   /** Kept between looks by who looks more than once. */
   readonly printed?: Printed;
-  /** What the host is like, when that is known: it is not read then. */
+  /** What the host is like, when that is known: it is not read then, unless nothing can be planned for it. */
   readonly known?: Known | undefined;
   /** What was measured: HostFacts.pathMtus. */
   readonly pathMtus?: ReadonlyMap<string, number> | undefined;
@@ -53,9 +53,14 @@ export async function look({
   txChecksums = new Map(),
 }: LookOptions): Promise<Outlook> {
   if (known) {
-    const facts = { ...known.facts, pathMtus };
-    const plan = planNode(view, settings, facts);
-    return { facts, plan, ...changesOf(known.owned, plan) };
+    try {
+      const facts = { ...known.facts, pathMtus };
+      const plan = planNode(view, settings, facts);
+      return { facts, plan, ...changesOf(known.owned, plan) };
+    } catch (error) {
+      // the host may have changed together with the cluster
+      if (!(error instanceof PlanError)) throw error;
+    }
   }
   const found = await readHost(kernel, {
     wireguard: modesOf(settings).includes('wireguard'),

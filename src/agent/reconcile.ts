@@ -46,6 +46,12 @@ import type { Ways } from './ways.ts';
 /** Until all that a pass did has been heard of from monitor.ts and poll.ts, which asks twice a second. */
 const echoMs = 600;
 
+/**
+ * What a changed cluster is written with. An agent of thousands of nodes takes ten milliseconds to start a program, and does that
+ * when there is time.
+ */
+const writers = ['nft -i', 'bridge', 'ip'] as const;
+
 export interface ReconcilerParts {
   readonly config: AgentConfig;
   readonly source: ClusterSource;
@@ -130,6 +136,7 @@ export class Reconciler implements Task {
       collectWhenIdle();
       if (!signal.aborted) await this.#wake.next(fine ? resyncMs : backoffMs);
     }
+    this.#parts.kernel.standBy([]);
   }
 
   /** One pass; answers whether the host is as planned. The first one throws what only a person can mend. */
@@ -159,25 +166,27 @@ export class Reconciler implements Task {
     const started = performance.now();
     if (reasons.has('time')) this.#firewall = await foreignForwardChains(kernel);
     // a changed cluster has to be in the kernel at once, and reading the host takes longest: it is read right after, to make sure
-    const known = reasons.size === 1 && reasons.has('source') ? this.#known : undefined;
+    const known = reasons.has('source') && !reasons.has('time') ? this.#known : undefined;
+    if (!known) this.#wake.notLater();
     const settings = await this.#settings(view);
     const about = (changes: readonly Change[]) => this.#journal.keep(changes);
     const measured = { pathMtus: pathMtu.measured, txChecksums: offload.wanted };
     const done = await converge({ view, settings, kernel, printed: this.#printed, known, ...measured, about });
     const { plan, changes, failures, facts } = done;
     const isRepair =
-      changes.length > 0 && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
+      changes.length > 0 && !known && this.#known !== undefined && diff(this.#known.owned, plan.state).length === 0;
     const ms = Math.round(performance.now() - started);
     if (changes.length > 0) log('info', isRepair ? 'repaired' : 'applied', { changes: countOps(changes), ms });
     status.passed(done, view.nodes.length, ms / 1000, isRepair);
     this.#known = failures.length === 0 && !done.isWaiting ? { facts, owned: plan.state } : undefined;
+    if (changes.length > 0 || !this.#own) kernel.standBy(writers);
     this.#devices = new Set(plan.devices);
     this.#own = plan.own;
     this.#sysctls = plan.state.sysctls;
     this.#planProblems = plan.problems;
-    // the kernel tells of all that this pass has just done, in its own time: one look after that is enough
-    if (known) this.#wake.later('host', echoMs);
-    else this.#wake.notLater();
+    // the kernel tells of all that this pass has just done, in its own time: one look after that is enough, but for what came before
+    if (known && reasons.has('host')) this.#wake.soon('host');
+    else if (known) this.#wake.later('host', echoMs);
     prober.aim(plan.probes, view.digest);
     pathMtu.aim(plan.targets);
     ways.aim(plan);

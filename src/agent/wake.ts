@@ -10,11 +10,12 @@ const gatherMs = 5;
 export class Wake {
   #next = new Set<Reason>();
   #interrupt = new AbortController();
-  #later: NodeJS.Timeout | undefined;
+  #later: { reason: Reason; timer: NodeJS.Timeout } | undefined;
   /** Why the last wait ended. At the start everything has to be looked at. */
   reasons: ReadonlySet<Reason> = new Set<Reason>(['time']);
 
   soon(reason: Reason): void {
+    if (this.#later?.reason === reason) return;
     this.#next.add(reason);
     this.#interrupt.abort();
   }
@@ -23,15 +24,17 @@ export class Wake {
   later(reason: Reason, ms: number): void {
     this.#next.delete(reason);
     if (this.#next.size === 0) this.#interrupt = new AbortController();
-    this.#later ??= setTimeout(() => {
+    if (this.#later) return;
+    const timer = setTimeout(() => {
       this.#later = undefined;
       this.soon(reason);
     }, ms).unref();
+    this.#later = { reason, timer };
   }
 
-  /** What `later` was to wake for has been done. */
+  /** What `later` was to wake for is done now. */
   notLater(): void {
-    clearTimeout(this.#later);
+    clearTimeout(this.#later?.timer);
     this.#later = undefined;
   }
 

@@ -12,6 +12,9 @@ function isLate(change: Change, made: ReadonlySet<string>): boolean {
   return change.op === 'set-sysctl' && change.sysctl.key.split('/').some((part) => made.has(part));
 }
 
+const replaceTables = (script: string, kernel: Kernel, netns?: string): Promise<void> =>
+  netns ? kernel.nft(script, netns) : kernel.nftInForce(script.split('\n').filter((line) => line !== ''));
+
 /**
  * Makes the changes in one namespace. A change that fails stops those after it and throws CommandError; what was done stays
  * done (every change can be repeated), and the caller reads again.
@@ -24,7 +27,7 @@ export async function apply(changes: readonly Change[], kernel: Kernel, netns?: 
   const tables = changes.filter((c) => c.op === 'replace-table').flatMap(render);
   const doomed = changes.filter((c) => c.op === 'delete-table').flatMap(render);
   // what routes lead to is let through when they lead there; what is made before them has no need to wait
-  const tabled = tables.length > 0 ? kernel.nft(textsOf(tables, 'nft').join(''), netns) : Promise.resolve();
+  const tabled = tables.length > 0 ? replaceTables(textsOf(tables, 'nft').join(''), kernel, netns) : Promise.resolve();
   tabled.catch(() => {}); // thrown where it is awaited
 
   // ip comes first, if only for its sysctls; then the order of the changes stands, and what follows each other in one program is one batch

@@ -45,7 +45,7 @@ export async function addMasquerade(
 async function deleteElements(kernel: Kernel, addresses: readonly Address[]): Promise<void> {
   if (addresses.length === 0) return;
   try {
-    await kernel.nftDelete(deleteMasquerade(addresses).trimEnd().split('\n'));
+    await kernel.nftInForce(deleteMasquerade(addresses).trimEnd().split('\n'));
   } catch (error) {
     if (!failedWith(error, 'not-found')) throw error;
     if (addresses.length > 1) for (const address of addresses) await deleteElements(kernel, [address]);

@@ -45,7 +45,7 @@ export const deleteElement = ({ table, set, key }: Element): string => `delete e
 export async function deleteElements(kernel: Kernel, elements: readonly Element[]): Promise<void> {
   if (elements.length === 0) return;
   try {
-    await kernel.nftDelete(elements.map((element) => deleteElement(element).trimEnd()));
+    await kernel.nftInForce(elements.map((element) => deleteElement(element).trimEnd()));
   } catch (error) {
     if (!failedWith(error, 'not-found')) throw error;
     if (elements.length > 1) for (const element of elements) await deleteElements(kernel, [element]);

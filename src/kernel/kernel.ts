@@ -21,7 +21,7 @@ export interface Sysctl {
 export interface Kernel {
   /**
    * A verb says what it is going to need, at most once: these programs are started now, and as many of `ip` here (`ip`,
-   * `deleteLinks`), `ip` in that namespace, `tc`, `nft`, `showTable`, `nftDelete` and `conntrack` find theirs running.
+   * `deleteLinks`), `ip` in that namespace, `bridge`, `tc`, `nft`, `showTable`, `nftInForce` and `conntrack` find theirs running.
    */
   standBy(names: readonly StandbyName[], netns?: string): void;
   /**
@@ -58,10 +58,10 @@ export interface Kernel {
   /** One atomic transaction. */
   nft(script: string, netns?: string): Promise<void>;
   /**
-   * The same for commands that delete: answers when they are in force. nft ends later, when the kernel has waited for the packets
-   * under way, ten milliseconds that nobody else need wait.
+   * The same in our own namespace, line by line, for scripts that delete or replace: answers when they are in force. nft ends later,
+   * when the kernel has waited for the packets under way, ten milliseconds that nobody else need wait.
    */
-  nftDelete(commands: readonly string[]): Promise<void>;
+  nftInForce(lines: readonly string[]): Promise<void>;
   /** A table of nft as it prints it, protocols as numbers. Throws CommandError not-found. */
   showTable(table: string): Promise<string>;
   /** What an nft command prints. */
@@ -124,6 +124,9 @@ function deletion(names: readonly string[]): string[] {
   return [...names.map((name) => `link set dev ${name} group ${group}`), `link delete group ${group}`];
 }
 
+/** The line editor of an interactive nft takes its time with longer ones. */
+const longestLine = 16_384;
+
 /** Starts programs that stand by in a namespace. */
 export type StandBy = (names: readonly StandbyName[], netns: string) => Standby;
 
@@ -146,7 +149,7 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
   return {
     standBy(names, netns = '') {
       standby?.dismiss();
-      standby = start?.(names, netns);
+      standby = names.length > 0 ? start?.(names, netns) : undefined;
       standbyNetns = netns;
     },
     async ip(lines, netns, sysctls = [], family) {
@@ -191,7 +194,9 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
     },
     hasLink: (name) => present([name]).length > 0,
     async bridge(lines, netns) {
-      if (lines.length > 0) await exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns });
+      if (lines.length === 0) return;
+      const orders = netns ? undefined : take('bridge');
+      await (orders ? orders(batch(lines)) : exec(['bridge', '-batch', '-'], { stdin: batch(lines), netns }));
     },
     async wg(lines) {
       for (const argv of joinSets(lines)) await exec(['wg', ...argv]);
@@ -231,9 +236,10 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
       const orders = netns ? undefined : take('nft -f');
       await (orders ? orders(script) : exec(['nft', '-f', '-'], { stdin: script, netns }));
     },
-    async nftDelete(commands) {
+    async nftInForce(lines) {
+      if (lines.join().length > longestLine) return this.nft(batch(lines));
       // interactive nft runs a line at a time, each in one transaction: when it describes something, the line before is done
-      const input = `${commands.join('; ')}\ndescribe ip version\n`;
+      const input = `${lines.join('; ')}\ndescribe ip version\n`;
       const doneWhen = /\d bits/;
       const orders = take('nft -i');
       try {
@@ -242,7 +248,7 @@ export function createKernel(exec: Exec, start?: StandBy, sysctlRoot = '/proc/sy
           exec(['nft', '-i'], { stdin: input, doneWhen, env: { HOME: '/dev/null' } }));
       } catch (error) {
         // an nft built without its interactive mode, or a command that failed: this tells which
-        if (error instanceof CommandError && error.reason !== 'not-found') await this.nft(`${commands.join('\n')}\n`);
+        if (error instanceof CommandError && error.reason !== 'not-found') await this.nft(batch(lines));
         else throw error;
       }
     },

@@ -12,10 +12,10 @@ import type { Duplex } from 'node:stream';
 import { failure, programFile } from './exec.ts';
 
 /**
- * `ip`, `tc`, `conntrack`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -p`: for what it
+ * `ip`, `bridge`, `tc`, `conntrack`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -p`: for what it
  * shows; `nft -i`: answers before it ends.
  */
-export type StandbyName = 'ip' | 'tc' | 'container' | 'nft -f' | 'nft -p' | 'nft -i' | 'conntrack';
+export type StandbyName = 'ip' | 'bridge' | 'tc' | 'container' | 'nft -f' | 'nft -p' | 'nft -i' | 'conntrack';
 
 export interface Standby {
   /** Of a name as many as were asked for. */
@@ -54,6 +54,7 @@ END
 
 const commands: Record<StandbyName, string> = {
   ip: '"$ip" -batch -',
+  bridge: '"$bridge" -batch -',
   tc: '"$tc" -batch -',
   container: '"$nsenter" "--net=$netns" -- /bin/sh -c "$enter" sh "$ip" -batch -',
   'nft -f': '"$nft" -f -',
@@ -69,14 +70,14 @@ const commands: Record<StandbyName, string> = {
  */
 function script(names: readonly StandbyName[]): string {
   const starts = names.map((name, i) => `${commands[name]} <&${i + 3} >&${i + 3} 2>&${i + 3} &\np${i + 3}=$!`);
-  return `ip=$1 nft=$2 tc=$3 nsenter=$4 netns=$5 enter=$6
+  return `ip=$1 bridge=$2 nft=$3 tc=$4 nsenter=$5 netns=$6 enter=$7
 ${starts.join('\n')}
 while read -r fd; do eval "wait \\$p$fd"; echo "exit $?" >&"$fd"; done`;
 }
 
 /** Starts the programs; one that could not be started is not among the answer. `netns` is the container's, by path. */
 export function standBy(names: readonly StandbyName[], netns: string, onCommand: (line: string) => void): Standby {
-  const files = ['ip', 'nft', 'tc', 'nsenter'].map(programFile);
+  const files = ['ip', 'bridge', 'nft', 'tc', 'nsenter'].map(programFile);
   // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
   if (!files.every(isAbsolute)) return { orders: new Map(), dismiss: () => {} };
   const child = spawn('/bin/sh', ['-c', script(names), 'sh', ...files, netns, enter], {

@@ -13,16 +13,19 @@ export function parseMac(value: string): string | undefined {
   return first & 1 || mac === '00:00:00:00:00:00' ? undefined : mac;
 }
 
-/** A locally administered unicast address made from a seed: the same seed gives the same address on every machine. */
-export function macFrom(seed: string): string {
-  const octets = Buffer.from(sha256(seed).slice(0, 12), 'hex');
-  octets[0] = (octets[0]! & 0xfc) | 0x02;
-  return [...octets].map((o) => o.toString(16).padStart(2, '0')).join(':');
+/**
+ * A locally administered unicast address made from a seed: the same seed gives the same address on every machine. Who makes thousands
+ * brings a faster SHA-256, Node's own.
+ */
+export function macFrom(seed: string, hash: (seed: string) => string = sha256): string {
+  const octets = hash(seed).slice(0, 12);
+  const first = (Number.parseInt(octets.slice(0, 2), 16) & 0xfc) | 0x02;
+  return `${first.toString(16).padStart(2, '0')}${octets.slice(2)}`.replaceAll(/..(?=.)/g, '$&:');
 }
 
 /** The IPv6 link-local address that belongs to an Ethernet address (RFC 4291 appendix A: modified EUI-64). */
 export function linkLocalFrom(mac: string): Address {
-  const octets = mac.split(':').map((o) => Number.parseInt(o, 16));
-  const id = [octets[0]! ^ 0x02, ...octets.slice(1, 3), 0xff, 0xfe, ...octets.slice(3)];
-  return { family: 6, value: id.reduce((value, o) => (value << 8n) | BigInt(o), 0n) | (0xfe80n << 112n) };
+  const octets = mac.replaceAll(':', '');
+  const id = BigInt(`0x${octets.slice(0, 6)}fffe${octets.slice(6)}`) ^ (0x02n << 56n);
+  return { family: 6, value: id | (0xfe80n << 112n) };
 }

@@ -12,6 +12,7 @@ import { podFamiliesOf } from './overlay.ts';
 import type { PathTarget } from './path-mtu.ts';
 import { planPaths } from './paths.ts';
 import type { NodeSettings } from './settings.ts';
+import { spread } from './spread.ts';
 import type { Probe } from './trial.ts';
 import { type HostFacts, readUnderlay } from './underlay.ts';
 
@@ -101,7 +102,7 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
     facts,
   });
   problems.push(...ethtoolProblems(facts));
-  const routes = withoutForeign(paths.routes, facts, problems);
+  const routes = spread(withoutForeign(paths.routes, facts, problems));
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
   const devices = new Set<string>();
   for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);

@@ -134,8 +134,17 @@ export function planDevice(
   };
 }
 
+const podFamilies = new WeakMap<ClusterNode, readonly Family[]>();
+
 /** Families of pods that a node has. */
-export const podFamiliesOf = (node: ClusterNode): Family[] => families.filter((f) => podCidrsOf(node, f).length > 0);
+export function podFamiliesOf(node: ClusterNode): readonly Family[] {
+  let known = podFamilies.get(node);
+  if (!known) {
+    known = families.filter((f) => podCidrsOf(node, f).length > 0);
+    podFamilies.set(node, known);
+  }
+  return known;
+}
 
 /** Tunnels planned before: the same objects for a node that has not changed spare 5,000 nodes their comparison. */
 const planned: Readonly<Record<OverlayMode, WeakMap<ClusterNode, { key: string; tunnel: Tunnel }>>> = {

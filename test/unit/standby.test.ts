@@ -41,6 +41,12 @@ describe('standBy()', () => {
     await expect(begin('nft -p')('nft -p')('no such command\n')).rejects.toThrow(/syntax error/);
   });
 
+  it('tells the failed line of a batch of bridge', async () => {
+    await expect(begin('bridge')('bridge')('')).resolves.toBe('');
+    const error = await begin('bridge')('bridge')('fdb show dev none-of-it\n').catch((e: unknown) => e);
+    expect(error).toMatchObject({ reason: 'not-found', line: 1 });
+  });
+
   it('does not start conntrack without a line for it', async () => {
     await expect(begin('conntrack')('conntrack')('')).resolves.toBe('');
   });

@@ -46,6 +46,16 @@ describe('Wake', () => {
     expect(await next(wake)).toEqual(['host']);
   });
 
+  it('does not wake sooner for what comes while it is to wake later', async () => {
+    const wake = new Wake();
+    wake.later('host', 20);
+    wake.soon('host');
+    expect(await next(wake, 1)).toEqual(['time']);
+    expect(await next(wake)).toEqual(['host']);
+    wake.soon('host');
+    expect(await next(wake)).toEqual(['host']);
+  });
+
   it('does not wake for what has been done', async () => {
     const wake = new Wake();
     wake.later('host', 10);
