@@ -1,7 +1,7 @@
 /**
  * Linux keeps the next hops of all IPv4 routes in a hash table whose key is the route's protocol, scope, metric and device, but not the
  * next hop's address (fib_info_hashfn_1 in net/ipv4/fib_semantics.c): those of all our routes over one device are one chain, walked
- * to its end for each new route. 5,000 of them take six times as long as they would. So large clusters' routes get different scopes:
+ * to its end for each new route. 5,000 of them take five times as long as they would. So large clusters' routes get different scopes:
  * the numbers below "site" have no names, and are all wider than what they lead to. `ip route replace` takes no notice of them.
  */
 

@@ -34,6 +34,31 @@ describe('pods on three nodes reach each other', () => {
   });
 });
 
+describe('a cluster that becomes large', () => {
+  it('has its routes spread over scopes, finds nothing to do afterwards, and shrinks again', async () => {
+    await fabric.start({ resyncSeconds: 30 }, 'v4', 'dual');
+    const { agent, host } = node(1);
+    const few = nodesOf('v4', 'dual');
+    const more = Array.from({ length: 600 }, (_, i) => ({
+      name: `m${i}`,
+      addresses: [`172.16.${i >> 8}.${i & 255}`],
+      podCIDRs: [`10.245.${i >> 2}.${(i & 3) * 64}/26`, `fd00:245:0:${i.toString(16)}::/64`],
+    }));
+    const routes = () => host.exec('ip -4 route show proto 67').trim().split('\n');
+    const isWritten = (nodes: readonly object[]) => routes().length === nodes.length - 1 && agent.plan().status === 0;
+    fabric.writeCluster(JSON.stringify({ nodes: [...few, ...more] }));
+    await until('grown', () => isWritten([...few, ...more]));
+    expect(new Set(routes().map((r) => /scope (\w+)/.exec(r)?.[1])).size).toBeGreaterThan(100);
+    expect(await fabric.unreachable('dual')).toEqual([]);
+    expect(agent.plan()).toMatchObject({ status: 0, stdout: '' });
+    fabric.writeCluster(JSON.stringify({ nodes: few }));
+    await until('shrunk', () => isWritten(few));
+    // a scope that is there stays: among few routes any is right
+    expect(agent.plan()).toMatchObject({ status: 0, stdout: '' });
+    expect(await fabric.unreachable('dual')).toEqual([]);
+  });
+});
+
 describe('routed without a gateway', () => {
   it('refuses nodes behind a router by name, and keeps the rest', async () => {
     await fabric.start({ mode: 'routed' }, 'v4', 'v4');
