@@ -10,6 +10,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    retry: 1, // as in test/support/layer.ts
     globalSetup: 'test/support/interrupted.ts',
     reporters: ['default', './test/support/tally.ts'],
   },
