@@ -6,6 +6,7 @@
 
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
+import { MappedList } from '../mapped-list.ts';
 import { parseYaml } from './document.ts';
 
 /**
@@ -117,7 +118,7 @@ export function parseEntry(entry: string): unknown {
 
 export class NodeList {
   #cut: Cut | undefined;
-  #known = new Map<string, unknown>();
+  readonly #values = new MappedList<string, unknown>();
 
   /** The document's value; throws ConfigError with line and column when it is not YAML. */
   parse(text: string, name: string): unknown {
@@ -125,14 +126,8 @@ export class NodeList {
     if (!parts) return parseYaml(text, name);
     const { entries } = parts;
     try {
-      const next = new Map<string, unknown>();
-      const nodes = entries.map((entry) => {
-        const value = this.#known.get(entry) ?? parseEntry(entry);
-        next.set(entry, value);
-        return value;
-      });
+      const nodes = this.#values.map(entries, parseEntry);
       const head = parseYaml(parts.head, name);
-      this.#known = next;
       this.#cut = parts;
       return { ...(isObject(head) && head), nodes };
     } catch (error) {

@@ -79,11 +79,11 @@ function overlayOf(
   }
 }
 
-/** The shares that a mode is part of, those of them in which it leads to a node, and all nodes that it leads to. */
+/** The shares that a mode is part of, whether it leads to a node in one of them, and all nodes that it leads to. */
 function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext) {
   const shares = all.filter((s) => modesOf(s.traffic).includes(mode));
-  const leading = (node: ClusterNode): Share[] => shares.filter((s) => modeBetween(own, node, s.traffic) === mode);
-  return { shares, leading, nodes: others.filter((node) => leading(node).length > 0) };
+  const leads = ({ traffic }: Share, node: ClusterNode) => modeBetween(own, node, traffic) === mode;
+  return { shares, leads, nodes: others.filter((node) => shares.some((share) => leads(share, node))) };
 }
 
 /** Packets that nothing is wrapped around. */
@@ -114,15 +114,16 @@ function addMode(
   probes: Probes,
   parts: Partial<NamespaceState>[],
 ): Overlay | undefined {
-  const { shares, leading, nodes } = reachOf(mode, all, context);
+  const { shares, leads, nodes } = reachOf(mode, all, context);
   if (mode === 'routed') {
-    for (const node of nodes) for (const share of leading(node)) addRouted(share, context, node);
+    for (const node of nodes) for (const share of shares) if (leads(share, node)) addRouted(share, context, node);
     narrowToUnderlay(shares, context);
     return undefined;
   }
-  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf: probes?.(mode) });
+  const probeOf = probes?.(mode);
+  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf });
   if (!overlay) return undefined;
-  for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
+  parts.push(...addOverlay({ mode, shares, leads, nodes, overlay, probeOf }, context));
   for (const w of overlay.wraps) {
     for (const { reach } of shares) narrow(reach, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
   }
