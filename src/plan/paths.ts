@@ -9,10 +9,11 @@ import { type ClusterNode, type Mode, type NodeAddress, PlanError, type PlanProb
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
 import { type Overlay, type OverlayContext, podFamiliesOf } from './overlay.ts';
+import { addOverlay } from './passages.ts';
 import { narrow, type PathTarget, podMtu, unlimited, withLimits } from './path-mtu.ts';
 import { probeAddresses } from './probe-addresses.ts';
 import { isAuto, modesOf, type OverlayMode } from './settings.ts';
-import { addOverlay, addRouted, modeBetween, type PathContext, type Share, sharesOf } from './share.ts';
+import { addRouted, modeBetween, type PathContext, type Share, sharesOf } from './share.ts';
 import { type Probe, planTrial } from './trial.ts';
 import type { HostFacts, Underlay } from './underlay.ts';
 import { planVxlan } from './vxlan.ts';
