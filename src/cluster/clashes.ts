@@ -112,18 +112,16 @@ export function clashesOf(nodes: readonly ClusterNode[]): Clash[] {
   ];
 }
 
-const podsHold = (node: ClusterNode, { span }: { span: Span }): boolean =>
-  node.podCIDRs.some((pods) => shareAddresses(pods.span, span));
-
 /** Whether `node`, new among nodes that do not clash, does clash with one of them or with itself. */
 export function clashesWith(node: ClusterNode, nodes: readonly ClusterNode[]): boolean {
-  const addresses = node.addresses.map((a) => a.text);
+  const spans = [...node.addresses, ...node.podCIDRs].map((own) => own.span);
+  const isTaken = (its: { span: Span }): boolean => spans.some((span) => shareAddresses(span, its.span));
   const isClash = (other: ClusterNode): boolean =>
     other.name === node.name ||
     other.mac === node.mac ||
     (other.publicKey !== undefined && other.publicKey === node.publicKey) ||
-    other.addresses.some((a) => addresses.includes(a.text) || podsHold(node, a)) ||
-    node.addresses.some((a) => podsHold(other, a)) ||
-    other.podCIDRs.some((its) => podsHold(node, its));
+    // an address twice, one among pods, or podCIDRs that overlap
+    other.addresses.some(isTaken) ||
+    other.podCIDRs.some(isTaken);
   return nodes.some((other) => other !== node && isClash(other)) || clashesOf([node]).length > 0;
 }

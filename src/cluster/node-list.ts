@@ -66,10 +66,17 @@ export function cut(text: string): Cut | undefined {
 export function cutAgain(text: string, before: Cut): Cut | undefined {
   const { prologue, entries } = before;
   if (!text.startsWith(prologue)) return undefined;
+  /** An entry stands there between line feeds, or the prologue that ends in one, and the text's end. */
+  const stands = (entry: string, at: number): boolean =>
+    text[at - 1] === '\n' && text.startsWith(entry, at) && (text[at + entry.length] ?? '\n') === '\n';
   let [from, first] = [prologue.length, 0];
-  while (first < entries.length && text.startsWith(`${entries[first]}\n`, from)) from += entries[first++]!.length + 1;
+  while (first < entries.length && stands(entries[first]!, from)) from += entries[first++]!.length + 1;
   let [to, last] = [text.length, entries.length];
-  while (last > first && to - entries[last - 1]!.length >= from && text.endsWith(`\n${entries[last - 1]}`, to)) {
+  while (
+    last > first &&
+    to - entries[last - 1]!.length >= from &&
+    stands(entries[last - 1]!, to - entries[last - 1]!.length)
+  ) {
     to -= entries[--last]!.length + 1;
   }
   // what follows an entry may go on with it
