@@ -50,7 +50,10 @@ function planTunnel(
   const outer = outerFamily(own, node);
   if (!outer) return refusal(node, 'shares no address family with this node; give both one in the cluster file');
   if (!node.publicKey) {
-    return refusal(node, 'has no publicKey in the cluster file; run "culvert keys" there and add the line it prints');
+    return refusal(
+      node,
+      'has no publicKey; run "culvert keys" there and add the line it prints to the cluster file (in Kubernetes its agent writes the annotation)',
+    );
   }
   const prefixes = pods.flatMap((family) => prefixesOf(node, family, probeOf));
   const { preshared } = keys!;

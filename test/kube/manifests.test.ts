@@ -1,12 +1,10 @@
 /** The manifests and the image on real kubelets: from nothing to a network, other modes and a new DaemonSet under traffic, and off the nodes again. */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import { parseAllDocuments } from 'yaml';
 import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
-import { manifestFile, type podSpec } from '../support/manifests.ts';
+import { labManifests } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
 import { netnsOf, pidOf, pidsWith } from '../support/processes.ts';
 import { lacking } from '../support/suite.ts';
@@ -28,19 +26,6 @@ beforeAll(async () => {
   before = nodes.map(shown);
 }, 400_000);
 afterAll(() => lab.down());
-
-/** As they are; only nobody serves the API server's ClusterIP in this lab. */
-function objects(): object[] {
-  const server = [
-    { name: 'KUBERNETES_SERVICE_HOST', value: '192.168.77.1' },
-    { name: 'KUBERNETES_SERVICE_PORT', value: '6443' },
-  ];
-  return parseAllDocuments(readFileSync(manifestFile, 'utf8')).map((document) => {
-    const object = document.toJS() as { kind: string; spec: { template: { spec: ReturnType<typeof podSpec> } } };
-    if (object.kind === 'DaemonSet') object.spec.template.spec.containers[0]!.env.push(...server);
-    return object;
-  });
-}
 
 const readyNodes = (): number =>
   lab
@@ -118,7 +103,7 @@ const culvert = (...args: string[]): { status: number; lines: string[] } => {
 };
 
 it('makes nodes ready and connects their pods', async () => {
-  for (const object of objects()) lab.apply(object);
+  for (const object of labManifests()) lab.apply(object);
   await until('the nodes are ready', () => readyNodes() === nodes.length, 60_000);
   const row = (node: string): RegExp =>
     new RegExp(`^${node} +Ready +ready +vxlan +1450 +0/253 +ok +10[.]244[.]\\d+[.]0/24,fd00:244:[0-9:]+/64$`);

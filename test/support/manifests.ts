@@ -25,7 +25,7 @@ export interface Container {
     privileged?: boolean;
     capabilities: { drop: string[]; add: string[] };
   };
-  livenessProbe: { httpGet: { host: string; port: number; path: string } };
+  livenessProbe: { httpGet: { host: string; port: number; path: string }; failureThreshold: number };
   readinessProbe: { httpGet: { host: string; port: number; path: string } };
   resources: { limits?: object; requests: object };
   volumeMounts: { name: string; mountPath: string; readOnly?: boolean }[];
@@ -55,3 +55,32 @@ export function only(kind: string, name?: string): Manifest {
 
 /** What the DaemonSet's pods are. */
 export const podSpec = (): PodSpec => (only('DaemonSet')['spec'] as { template: { spec: PodSpec } }).template.spec;
+
+/** What scripts/kube-lab has to have otherwise, and whoever calls. */
+interface LabManifests {
+  mode?: string;
+  /** Emulated processors: what takes a second elsewhere takes eight. */
+  slow?: boolean;
+}
+
+/** As they are, but for scripts/kube-lab, where nobody serves the API server's ClusterIP. */
+export function labManifests({ mode = 'vxlan', slow = false }: LabManifests = {}): object[] {
+  const server = [
+    { name: 'KUBERNETES_SERVICE_HOST', value: '192.168.77.1' },
+    { name: 'KUBERNETES_SERVICE_PORT', value: '6443' },
+  ];
+  return manifests().map((manifest) => {
+    const { kind, metadata, spec, data } = manifest as Manifest & {
+      spec: { template: { spec: PodSpec } };
+      data: Record<string, string>;
+    };
+    if (kind === 'DaemonSet') {
+      const agent = spec.template.spec.containers[0]!;
+      agent.env.push(...server);
+      if (slow) agent.livenessProbe.failureThreshold *= 8;
+    }
+    if (kind === 'ConfigMap' && metadata.name === 'culvert')
+      data['agent.yaml'] = data['agent.yaml']!.replace('mode: vxlan', `mode: ${mode}`);
+    return manifest;
+  });
+}

@@ -11,15 +11,11 @@ import { type Answer, fromHost, machineOutside, outsideAddresses, parseAnswers, 
 import { type Service, service, serviceObject } from '../kube/lab/services.ts';
 import { patience } from '../support/agents.ts';
 import type { Host } from '../support/netns.ts';
+import { giveKubeconfig, nodeAddresses, upBeside } from './lab/beside.ts';
 import { kubernetesDrive } from './lab/drives.ts';
-import { VmLab } from './lab/lab.ts';
+import type { VmLab } from './lab/lab.ts';
 import type { LabNode, Pod } from './lab/node.ts';
 
-const topology = {
-  // the link of scripts/kube-lab, where the API server is
-  segments: { lan: { prefixes: ['192.168.77.0/24', 'fd77::/64'] } },
-  nodes: { node1: { segments: ['lan'] }, node2: { segments: ['lan'] } },
-};
 const clusterCidr = '10.244.0.0/16,fd00:10:244::/48';
 
 const shared = service('shared', 80);
@@ -42,10 +38,6 @@ let web: Pod[];
 let neighbour: Pod;
 
 const address = (pod: Pod, i: number): string => pod.addresses[families[i]!]!;
-const nodeAddresses = ({ spec }: LabNode): string[] => [
-  `192.168.77.${spec.name === 'node1' ? 11 : 12}`,
-  `fd77::${spec.name === 'node1' ? 11 : 12}`,
-];
 
 const fromNode = ({ name, vm }: LabNode): Client => ({ name, sh: (line) => vm.exec(line) });
 const fromPod = (node: LabNode, { name }: Pod): Client => ({
@@ -113,10 +105,10 @@ function writeObjects(): void {
   for (const object of objects) kube.apply(object);
 }
 
-async function startProxy({ name, vm }: LabNode): Promise<void> {
-  const kubeconfig = kube.kubectl('config view --raw --flatten');
-  await vm.exec(`cat >/run/kubeconfig <<'END'\n${kubeconfig}\nEND
-    setsid /kubernetes/kube-proxy --hostname-override=${name} --kubeconfig=/run/kubeconfig --proxy-mode=ipvs \\
+async function startProxy(node: LabNode): Promise<void> {
+  const { name, vm } = node;
+  await giveKubeconfig(kube, node, '/run/kubeconfig');
+  await vm.exec(`setsid /kubernetes/kube-proxy --hostname-override=${name} --kubeconfig=/run/kubeconfig --proxy-mode=ipvs \\
       --cluster-cidr=${clusterCidr} --feature-gates=IPv6DualStack=true </dev/null >/var/log/kube-proxy.log 2>&1 &`);
   // the rules that masquerade come last, after all addresses of a family
   const { exitCode } = await vm.run(`for program in iptables-save ip6tables-save; do
@@ -132,9 +124,7 @@ async function startProxy({ name, vm }: LabNode): Promise<void> {
 
 beforeAll(async () => {
   const kubernetes = await kubernetesDrive(['kube-proxy']);
-  kube.up(0);
-  lab = await VmLab.up(topology, { drives: { kubernetes }, memoryMebibytes: 512 });
-  kube.joinBridge(lab.segments.wires.pid, lab.segments.bridge('lan'));
+  lab = await upBeside(kube, { drives: { kubernetes }, memoryMebibytes: 512 });
   outside = machineOutside(kube);
   [node1, node2] = lab.nodes as [LabNode, LabNode];
   await lab.configure({ agent: { mode: 'vxlan' } });

@@ -46,7 +46,7 @@ export interface Pod {
 }
 
 interface NodeObject {
-  status: { addresses: { type: string; address: string }[] };
+  status: { addresses: { type: string; address: string }[]; conditions: { type: string; status: string }[] };
 }
 
 /** Who asks. */
@@ -149,24 +149,32 @@ export class Pods {
   }
 
   /** So many nodes, and all of them Ready. */
-  async nodesReady(count: number): Promise<void> {
-    const isNodeReady = (n: { status: { conditions: { type: string; status: string }[] } }): boolean =>
+  areNodesReady(count: number): boolean {
+    const isNodeReady = (n: NodeObject): boolean =>
       n.status.conditions.some((c) => c.type === 'Ready' && c.status === 'True');
+    return this.lab.get<{ items: NodeObject[] }>('nodes').items.filter(isNodeReady).length === count;
+  }
+
+  async nodesReady(count: number): Promise<void> {
     await until(
       () => `${count} nodes Ready:\n${this.lab.kubectl('describe nodes')}`,
-      () => this.lab.get<{ items: never[] }>('nodes').items.filter(isNodeReady).length === count,
+      () => this.areNodesReady(count),
       60_000,
     );
   }
 
   /** So many pods, and none that is on its way to or fro. */
+  areReady(count: number, found = this.all()): boolean {
+    return found.length === count && found.every(isReady);
+  }
+
   async ready(count: number): Promise<Pod[]> {
     let found: Pod[] = [];
     await until(
       () => `${count} pods ready:\n${this.lab.kubectl('get pods -o wide')}`,
       () => {
         found = this.all();
-        return found.length === count && found.every(isReady);
+        return this.areReady(count, found);
       },
       90_000,
     );

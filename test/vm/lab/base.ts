@@ -40,6 +40,7 @@ const packages = [
     'ethtool',
   ],
   ...['tcpdump', 'iperf3', 'curl', 'strace', 'containernetworking-plugins'],
+  ...['containerd', 'runc'],
 ];
 
 /** Needed before the root image can be mounted; the kernel fetches everything else from there when it is first used. */
@@ -124,11 +125,25 @@ async function make(dir: string, closure: readonly string[]): Promise<void> {
   renameSync(join(tree, 'boot', `vmlinuz-${version}`), join(dir, 'vmlinuz'));
   for (const path of [...unwanted, 'boot']) rmSync(join(tree, path), { recursive: true, force: true });
   for (const [name, target] of Object.entries(alternatives)) symlinkSync(target, join(tree, 'usr/sbin', name));
-  for (const name of ['dev', 'proc', 'sys', 'run', 'tmp', 'project', 'modules', 'kubernetes'])
+  for (const name of [
+    'dev',
+    'proc',
+    'sys',
+    'run',
+    'tmp',
+    'project',
+    'modules',
+    'kubernetes',
+    'images',
+    'var/lib/containerd',
+  ])
     mkdirSync(join(tree, name), { recursive: true });
+  rmSync(join(tree, 'var/run'), { recursive: true, force: true });
+  symlinkSync('/run', join(tree, 'var/run')); // else what containerd has there would outlive a boot
   // a first process that takes in the orphans of all others
   writeFileSync(join(tree, 'etc/inittab'), '::once:/bin/dash /run/control/agent\n');
   writeFileSync(join(tree, 'etc/hosts'), '127.0.0.1 localhost\n::1 localhost\n');
+  writeFileSync(join(tree, 'etc/resolv.conf'), ''); // no kubelet starts a pod without
   writeFileSync(
     join(tree, 'etc/passwd'),
     'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n',

@@ -12,7 +12,8 @@ export async function makeImage(folder: string, file: string): Promise<void> {
   await execa('mke2fs', [...options, '-d', folder, file, `${kib}k`]);
 }
 
-/** An empty writable disk; it takes room only for what is written. */
-export async function makeDisk(file: string, mebibytes = 512): Promise<void> {
-  await execa('mke2fs', ['-q', '-t', 'ext4', '-E', 'root_owner=0:0', file, `${mebibytes}M`]);
+/** A writable disk, empty or with what is in a folder; it takes room only for what is written. */
+export async function makeDisk(file: string, folder?: string): Promise<void> {
+  const from = folder ? ['-d', folder] : [];
+  await execa('mke2fs', ['-q', '-t', 'ext4', '-E', 'root_owner=0:0', ...from, file, '1G']);
 }

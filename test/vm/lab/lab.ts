@@ -13,7 +13,7 @@ import { makeDisk } from './image.ts';
 import { LabNode } from './node.ts';
 import { scratchDir } from './scratch.ts';
 import { Segments } from './segments.ts';
-import { Vm } from './vm.ts';
+import { Vm, type VmOptions } from './vm.ts';
 
 export interface Settings {
   agent: AgentSettings;
@@ -22,10 +22,9 @@ export interface Settings {
 }
 
 /** What its machines have more than usual. */
-export interface Extras {
-  /** Further drives by serial number, as in VmOptions. */
-  drives?: Readonly<Record<string, string>>;
-  memoryMebibytes?: number;
+export interface Extras extends Pick<VmOptions, 'drives' | 'memoryMebibytes' | 'translationMebibytes'> {
+  /** A folder: what is on the disk of each from the start. */
+  disk?: string;
 }
 
 export class VmLab {
@@ -57,11 +56,11 @@ export class VmLab {
     }
   }
 
-  async #boot(spec: Node, base: Base, project: string, extras: Extras): Promise<LabNode> {
+  async #boot(spec: Node, base: Base, project: string, { disk, ...extras }: Extras): Promise<LabNode> {
     const dir = join(this.dir, spec.name);
     mkdirSync(dir);
     const state = join(dir, 'state.ext4');
-    await makeDisk(state);
+    await makeDisk(state, disk);
     const nics = await this.segments.taps(spec.name, spec.ports);
     const vm = await Vm.boot({
       name: spec.name,
