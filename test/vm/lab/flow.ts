@@ -56,7 +56,9 @@ export function pings(from: LabNode, address: string, count: number): Flow<Pinge
  */
 export function tcpStream(from: LabNode, to: LabNode, address: string): Flow<{ sent: string; received: string }> {
   const port = 7000 + next;
-  const received = to.vm.exec(`ip netns exec ${to.pods[0]!.name} busybox nc -l -p ${port} | cksum`);
+  // nc closes its half of the connection where its input ends
+  const receiver = `exec <> <(:)\nip netns exec ${to.pods[0]!.name} busybox nc -l -p ${port} | cksum`;
+  const received = to.vm.exec(receiver);
   received.catch(() => {});
   const sender = `
     chunk=$(head -c15000 /dev/urandom | base64 -w0)
