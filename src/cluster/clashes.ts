@@ -1,8 +1,9 @@
 /** What two nodes of a cluster cannot both have: names, addresses, keys, podCIDRs that overlap, node addresses inside a podCIDR. */
 
 import type { Problem } from '../errors.ts';
-import { type Address, type Family, families } from '../net/address.ts';
-import { addressOf, type ClusterNode, type NodeAddress, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
+import { type Family, families } from '../net/address.ts';
+import { type Span, shareAddresses } from '../net/prefix.ts';
+import { addressOf, type ClusterNode, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
 
 /** A problem of two nodes, or of one with itself. */
 export interface Clash extends Problem {
@@ -53,7 +54,7 @@ function overlapping(sorted: readonly Owned[]): Clash[] {
   const clashes: Clash[] = [];
   let outer: Owned | undefined;
   for (const next of sorted) {
-    if (outer && startOf(next) <= outer.pods.last) {
+    if (outer && startOf(next) < outer.pods.span.end) {
       clashes.push({
         path: 'nodes',
         got: `podCIDR ${next.pods.text} of "${next.node.name}" overlaps ${outer.pods.text} of "${outer.node.name}"`,
@@ -77,7 +78,7 @@ function holder(sorted: readonly Owned[], value: bigint): Owned | undefined {
     else low = mid + 1;
   }
   const found = sorted[low - 1];
-  return found && value <= found.pods.last ? found : undefined;
+  return found && value < found.pods.span.end ? found : undefined;
 }
 
 /** Node addresses that would be reached as pods. */
@@ -111,21 +112,16 @@ export function clashesOf(nodes: readonly ClusterNode[]): Clash[] {
   ];
 }
 
-/** By comparison alone: thousands are asked, and to reckon with masks takes longer. */
-const holds = ({ prefix, last }: PodCidr, first: Address, to = first.value): boolean =>
-  prefix.address.family === first.family && prefix.address.value <= to && first.value <= last;
-
-const podsHold = (node: ClusterNode, { address }: NodeAddress): boolean => node.podCIDRs.some((p) => holds(p, address));
-
 /** Whether `node`, new among nodes that do not clash, does clash with one of them or with itself. */
 export function clashesWith(node: ClusterNode, nodes: readonly ClusterNode[]): boolean {
-  const addresses = node.addresses.map((a) => a.text);
+  const spans = [...node.addresses, ...node.podCIDRs].map((own) => own.span);
+  const isTaken = (its: { span: Span }): boolean => spans.some((span) => shareAddresses(span, its.span));
   const isClash = (other: ClusterNode): boolean =>
     other.name === node.name ||
     other.mac === node.mac ||
     (other.publicKey !== undefined && other.publicKey === node.publicKey) ||
-    other.addresses.some((a) => addresses.includes(a.text) || podsHold(node, a)) ||
-    node.addresses.some((a) => podsHold(other, a)) ||
-    other.podCIDRs.some((its) => node.podCIDRs.some((own) => holds(own, its.prefix.address, its.last)));
+    // an address twice, one among pods, or podCIDRs that overlap
+    other.addresses.some(isTaken) ||
+    other.podCIDRs.some(isTaken);
   return nodes.some((other) => other !== node && isClash(other)) || clashesOf([node]).length > 0;
 }

@@ -6,6 +6,7 @@
 
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
+import { MappedList } from '../mapped-list.ts';
 import { parseYaml } from './document.ts';
 
 /**
@@ -65,10 +66,17 @@ export function cut(text: string): Cut | undefined {
 export function cutAgain(text: string, before: Cut): Cut | undefined {
   const { prologue, entries } = before;
   if (!text.startsWith(prologue)) return undefined;
+  /** An entry stands there between line feeds, or the prologue that ends in one, and the text's end. */
+  const stands = (entry: string, at: number): boolean =>
+    text[at - 1] === '\n' && text.startsWith(entry, at) && (text[at + entry.length] ?? '\n') === '\n';
   let [from, first] = [prologue.length, 0];
-  while (first < entries.length && text.startsWith(`${entries[first]}\n`, from)) from += entries[first++]!.length + 1;
+  while (first < entries.length && stands(entries[first]!, from)) from += entries[first++]!.length + 1;
   let [to, last] = [text.length, entries.length];
-  while (last > first && to - entries[last - 1]!.length >= from && text.endsWith(`\n${entries[last - 1]}`, to)) {
+  while (
+    last > first &&
+    to - entries[last - 1]!.length >= from &&
+    stands(entries[last - 1]!, to - entries[last - 1]!.length)
+  ) {
     to -= entries[--last]!.length + 1;
   }
   // what follows an entry may go on with it
@@ -117,7 +125,7 @@ export function parseEntry(entry: string): unknown {
 
 export class NodeList {
   #cut: Cut | undefined;
-  #known = new Map<string, unknown>();
+  readonly #values = new MappedList<string, unknown>();
 
   /** The document's value; throws ConfigError with line and column when it is not YAML. */
   parse(text: string, name: string): unknown {
@@ -125,14 +133,8 @@ export class NodeList {
     if (!parts) return parseYaml(text, name);
     const { entries } = parts;
     try {
-      const next = new Map<string, unknown>();
-      const nodes = entries.map((entry) => {
-        const value = this.#known.get(entry) ?? parseEntry(entry);
-        next.set(entry, value);
-        return value;
-      });
+      const nodes = this.#values.map(entries, parseEntry);
       const head = parseYaml(parts.head, name);
-      this.#known = next;
       this.#cut = parts;
       return { ...(isObject(head) && head), nodes };
     } catch (error) {

@@ -4,6 +4,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { isObject, show } from '../decode.ts';
 import { ConfigError, type Problem } from '../errors.ts';
+import { MappedList } from '../mapped-list.ts';
 import { formatAddress, isGlobalUnicast, parseAddress } from '../net/address.ts';
 import { linkLocalFrom, macFrom } from '../net/mac.ts';
 import { hasHostBits, parsePrefix } from '../net/prefix.ts';
@@ -126,11 +127,12 @@ const few = 16;
 
 /** Decodes documents one after another; a node whose entry has not changed is not decoded again (5,000 cost 100 ms). */
 export class ViewDecoder {
-  /** By the entry itself (a file read entry by entry hands out the same again) and by its text (a file parsed whole does not). */
-  readonly #byObject = new WeakMap<object, ClusterNode>();
+  /** By the entry itself: a file read entry by entry hands out the same again. */
+  readonly #byObject = new MappedList<unknown, ClusterNode | undefined>();
+  /** By its text: a file parsed whole does not. */
   #byText = new Map<string, ClusterNode>();
-  /** Of the last right document. */
-  #nodes: ReadonlySet<ClusterNode> = new Set();
+  /** The last document was right. */
+  #isFine = false;
 
   /** Throws ConfigError. `notes` takes remarks on unknown keys. */
   decode(value: unknown, notes: string[] = []): ClusterView {
@@ -142,47 +144,43 @@ export class ViewDecoder {
     }
     const texts = new Map<string, ClusterNode>();
     const problems: Problem[] = [];
-    const nodes: ClusterNode[] = [];
-    for (const [i, item] of list.entries()) {
-      let node = isObject(item) ? this.#byObject.get(item) : undefined;
-      if (!node) {
-        const text = JSON.stringify(item) ?? '';
-        node = this.#byText.get(text) ?? this.#decodeNew(item, i, problems, notes);
-        if (!node) continue;
-        texts.set(text, node);
-        this.#byObject.set(item, node);
-      }
-      nodes.push(node);
-    }
+    const fresh: ClusterNode[] = [];
+    const decodeOne = (item: unknown, i: number) => {
+      const text = JSON.stringify(item) ?? '';
+      const node = this.#byText.get(text) ?? decodeNew(item, i, problems, notes);
+      if (!node) return undefined;
+      texts.set(text, node);
+      fresh.push(node);
+      return node;
+    };
+    const nodes = this.#byObject.map(list, decodeOne).filter((node) => node !== undefined);
     for (const key of Object.keys(value))
       if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
     const traffic = trafficOf(value['traffic'], problems, notes);
-    const distinct = new Set(nodes);
-    if (problems.length === 0 && !this.#isFine(distinct, nodes)) {
+    if (problems.length === 0 && !this.#haveNoClash(nodes, fresh)) {
       problems.push(...clashesOf(nodes).map(({ path, got, want }) => ({ path, got, want })));
     }
+    this.#isFine = problems.length === 0;
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;
-    this.#nodes = distinct;
     return { nodes, ...(traffic && { traffic }) };
   }
 
   /** Nodes that were there before do not clash; few that are new are each held against all. False answers that it is not known. */
-  #isFine(distinct: ReadonlySet<ClusterNode>, nodes: readonly ClusterNode[]): boolean {
-    if (distinct.size < nodes.length || this.#nodes.size === 0) return false;
-    const fresh = nodes.filter((n) => !this.#nodes.has(n));
-    return fresh.length <= few && !fresh.some((n) => clashesWith(n, nodes));
+  #haveNoClash(nodes: readonly ClusterNode[], fresh: readonly ClusterNode[]): boolean {
+    if (!this.#isFine || fresh.length > few || new Set(nodes).size < nodes.length) return false;
+    return !fresh.some((n) => clashesWith(n, nodes));
   }
+}
 
-  #decodeNew(item: unknown, i: number, problems: Problem[], notes: string[]): ClusterNode | undefined {
-    try {
-      const node = decodeNode(item, `nodes[${i}]`);
-      notes.push(...unknownKeys(nodeSchema, item, `nodes[${i}]`));
-      return node;
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      problems.push(...error.problems);
-      return undefined;
-    }
+function decodeNew(item: unknown, i: number, problems: Problem[], notes: string[]): ClusterNode | undefined {
+  try {
+    const node = decodeNode(item, `nodes[${i}]`);
+    notes.push(...unknownKeys(nodeSchema, item, `nodes[${i}]`));
+    return node;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+    return undefined;
   }
 }

@@ -64,23 +64,27 @@ const commands: Record<StandbyName, string> = {
   conntrack: `{${conntrackBatch}}`,
 };
 
+/** In the order of the shell's arguments. */
+const programs = ['ip', 'bridge', 'nft', 'tc', 'nsenter'];
+
 /**
  * The shell's text: starts everything, then tells the exit code of each program that it is asked about on its own input. Asked,
  * since it can wait for one at a time only, and must not wait for one that has no orders yet.
  */
 function script(names: readonly StandbyName[]): string {
   const starts = names.map((name, i) => `${commands[name]} <&${i + 3} >&${i + 3} 2>&${i + 3} &\np${i + 3}=$!`);
-  return `ip=$1 bridge=$2 nft=$3 tc=$4 nsenter=$5 netns=$6 enter=$7
+  return `netns=$1 enter=$2 ip=$3 bridge=$4 nft=$5 tc=$6 nsenter=$7
 ${starts.join('\n')}
 while read -r fd; do eval "wait \\$p$fd"; echo "exit $?" >&"$fd"; done`;
 }
 
 /** Starts the programs; one that could not be started is not among the answer. `netns` is the container's, by path. */
 export function standBy(names: readonly StandbyName[], netns: string, onCommand: (line: string) => void): Standby {
-  const files = ['ip', 'bridge', 'nft', 'tc', 'nsenter'].map(programFile);
+  const isNeeded = (program: string): boolean => names.some((name) => commands[name].includes(`"$${program}"`));
+  const files = programs.map((program) => (isNeeded(program) ? programFile(program) : ''));
   // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
-  if (!files.every(isAbsolute)) return { orders: new Map(), dismiss: () => {} };
-  const child = spawn('/bin/sh', ['-c', script(names), 'sh', ...files, netns, enter], {
+  if (!files.every((file) => file === '' || isAbsolute(file))) return { orders: new Map(), dismiss: () => {} };
+  const child = spawn('/bin/sh', ['-c', script(names), 'sh', netns, enter, ...files], {
     stdio: ['pipe', 'ignore', 'ignore', ...names.map(() => 'pipe' as const)],
     // an interactive nft's line editor would keep a history in HOME
     env: { ...process.env, LC_ALL: 'C', HOME: '/dev/null' },

@@ -61,30 +61,43 @@ export const defaultPrefix = (family: Family): Prefix => ({ address: { family, v
 
 export const isDefault = (p: Prefix): boolean => p.length === 0;
 
+/** A prefix's addresses as numbers: the first, and the one behind the last. */
+export interface Span {
+  readonly family: Family;
+  readonly first: bigint;
+  readonly end: bigint;
+}
+
+export const spanOf = (p: Prefix): Span => ({
+  family: p.address.family,
+  first: networkAddress(p).value,
+  end: lastAddress(p).value + 1n,
+});
+
+/** By comparison alone: thousands are asked, and to reckon with masks takes longer. */
+export const shareAddresses = (a: Span, b: Span): boolean =>
+  a.family === b.family && a.first < b.end && b.first < a.end;
+
 /**
  * The fewest prefixes that cover exactly the same addresses: what lies inside another goes, neighbours that make up one shorter
  * prefix become it. 5,000 podCIDRs carved in order from one range come out as a handful, which keeps sets in the kernel small.
  */
-export function aggregate(prefixes: readonly Prefix[]): Prefix[] {
-  const sorted = prefixes.map(networkOf).sort(comparePrefix);
+export function aggregate(spans: readonly Span[]): Prefix[] {
+  const sorted = spans.toSorted((a, b) => a.family - b.family || compare(a.first, b.first));
   const out: Prefix[] = [];
   for (let i = 0; i < sorted.length; ) {
-    const { family, value: first } = sorted[i]!.address;
-    let last = first - 1n;
+    const { family, first } = sorted[i]!;
+    let end = first;
     // whatever begins inside or right behind what was found so far
-    for (
-      let next = sorted[i];
-      next && next.address.family === family && next.address.value <= last + 1n;
-      next = sorted[i]
-    ) {
-      const end = lastAddress(next).value;
-      if (end > last) last = end;
-      i++;
+    for (let next = sorted[i]; next && next.family === family && next.first <= end; next = sorted[++i]) {
+      if (next.end > end) end = next.end;
     }
-    out.push(...prefixesOf(family, first, last));
+    out.push(...prefixesOf(family, first, end - 1n));
   }
   return out;
 }
+
+const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** The fewest prefixes that make up a range of addresses. */
 function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {
@@ -96,11 +109,4 @@ function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {
     value += hostMasks[family][length]! + 1n;
   }
   return out;
-}
-
-/** By family, then address, then shorter first. */
-export function comparePrefix(a: Prefix, b: Prefix): number {
-  if (a.address.family !== b.address.family) return a.address.family - b.address.family;
-  if (a.address.value !== b.address.value) return a.address.value < b.address.value ? -1 : 1;
-  return a.length - b.length;
 }

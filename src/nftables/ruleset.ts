@@ -4,13 +4,14 @@
  */
 
 import type { Family } from '../net/address.ts';
-import { aggregate, formatPrefix, type Prefix } from '../net/prefix.ts';
+import { aggregate, formatPrefix, type Prefix, type Span } from '../net/prefix.ts';
 
 /** A set of prefixes of one family. */
 export interface PrefixSet {
   readonly name: string;
   readonly family: Family;
-  readonly prefixes: readonly Prefix[];
+  /** The prefixes. */
+  readonly spans: readonly Span[];
 }
 
 export interface Chain {
@@ -31,7 +32,7 @@ export interface Table {
 const formatElement = (p: Prefix): string => formatPrefix(p).replace(p.address.family === 4 ? /\/32$/ : /\/128$/, '');
 
 function renderSet(set: PrefixSet): string[] {
-  const elements = aggregate(set.prefixes).map(formatElement);
+  const elements = aggregate(set.spans).map(formatElement);
   return [
     `\tset ${set.name} {`,
     `\t\ttype ipv${set.family}_addr`,

@@ -188,7 +188,7 @@ function nodeSessions({ own, nodes, settings }: BgpContext, share: Share): BgpSe
 
 /** Nodes of far away, then nothing else of the cluster, then what the settings let in. */
 function importsOf({ own, others }: BgpContext, { family, far }: Share, wanted: BgpPeerSettings['import']) {
-  const all = aggregate([own, ...others].flatMap((n) => podCidrsOf(n, family).map((p) => p.prefix)));
+  const all = aggregate([own, ...others].flatMap((n) => podCidrsOf(n, family).map((p) => p.span)));
   const rules: ImportRule[] = [
     ...(far.length > 0 ? [{ verdict: 'accept', set: texts(far, family) } as const] : []),
     { verdict: 'reject', set: within(all.map(formatPrefix)) },

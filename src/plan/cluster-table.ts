@@ -5,7 +5,7 @@
  */
 
 import { type Family, families } from '../net/address.ts';
-import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import type { Span } from '../net/prefix.ts';
 import { type Chain, type PrefixSet, renderTable } from '../nftables/ruleset.ts';
 import { type ClusterNode, type ClusterView, type NodeAddress, podCidrsOf } from './cluster.ts';
 import type { TableState } from './host.ts';
@@ -60,19 +60,17 @@ export interface ClusterTableInput {
 
 /** The table for a cluster; masquerade off leaves its chain and sets out. */
 export function planClusterTable({ view, own, unmasked, masquerade }: ClusterTableInput): TableState {
-  const pods = new Map<Family, Prefix[]>(families.map((f) => [f, []]));
-  for (const node of view.nodes) for (const p of node.podCIDRs) pods.get(p.prefix.address.family)!.push(p.prefix);
-  const inUse = families.filter((f) => pods.get(f)!.length > 0);
+  const pods: Record<Family, Span[]> = { 4: [], 6: [] };
+  for (const node of view.nodes) for (const { span } of node.podCIDRs) pods[span.family].push(span);
+  const nodes: Record<Family, Span[]> = { 4: [], 6: [] };
+  for (const { span } of unmasked) nodes[span.family].push(span);
+  const inUse = families.filter((f) => pods[f].length > 0);
   const ownFamilies = masquerade ? families.filter((f) => podCidrsOf(own, f).length > 0) : [];
   const sets: PrefixSet[] = [
-    ...inUse.map((family) => ({ name: name('pods', family), family, prefixes: pods.get(family)! })),
+    ...inUse.map((family) => ({ name: name('pods', family), family, spans: pods[family] })),
     ...ownFamilies.flatMap((family) => [
-      { name: name('own', family), family, prefixes: podCidrsOf(own, family).map((p) => p.prefix) },
-      {
-        name: name('nodes', family),
-        family,
-        prefixes: unmasked.filter((a) => a.address.family === family).map((a) => hostPrefix(a.address)),
-      },
+      { name: name('own', family), family, spans: podCidrsOf(own, family).map((p) => p.span) },
+      { name: name('nodes', family), family, spans: nodes[family] },
     ]),
   ];
   const chains = [podChain, forwardChain(inUse), ...(ownFamilies.length > 0 ? [masqueradeChain(ownFamilies)] : [])];

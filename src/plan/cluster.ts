@@ -1,11 +1,13 @@
 /** The cluster as the planners see it: nodes with their addresses and podCIDRs. Each value carries its text: printed once, used by every plan. */
 
 import { type Address, type Family, formatAddress } from '../net/address.ts';
-import { formatPrefix, lastAddress, networkAddress, networkOf, type Prefix } from '../net/prefix.ts';
+import { formatPrefix, hostPrefix, networkAddress, networkOf, type Prefix, type Span, spanOf } from '../net/prefix.ts';
 
 export interface NodeAddress {
   readonly address: Address;
   readonly text: string;
+  /** Of the prefix that holds it alone. */
+  readonly span: Span;
 }
 
 export interface PodCidr {
@@ -13,8 +15,8 @@ export interface PodCidr {
   readonly text: string;
   /** Its network address, which the node's VTEP carries. */
   readonly first: string;
-  /** Its last address as a number: overlaps are looked for among thousands. */
-  readonly last: bigint;
+  /** Overlaps are looked for among thousands, and thousands are put together. */
+  readonly span: Span;
 }
 
 export interface ClusterNode {
@@ -73,13 +75,17 @@ export interface ClusterView {
   readonly digest?: string;
 }
 
-export const nodeAddress = (address: Address): NodeAddress => ({ address, text: formatAddress(address) });
+export const nodeAddress = (address: Address): NodeAddress => ({
+  address,
+  text: formatAddress(address),
+  span: spanOf(hostPrefix(address)),
+});
 
 export const podCidr = (prefix: Prefix): PodCidr => ({
   prefix: networkOf(prefix),
   text: formatPrefix(networkOf(prefix)),
   first: formatAddress(networkAddress(prefix)),
-  last: lastAddress(prefix).value,
+  span: spanOf(prefix),
 });
 
 export const addressOf = (node: ClusterNode, family: Family): NodeAddress | undefined =>

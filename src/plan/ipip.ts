@@ -20,8 +20,6 @@ import {
   planDevice,
   podFamiliesOf,
   prefixesOf,
-  probeKey,
-  remembered,
   type Tunnel,
 } from './overlay.ts';
 
@@ -114,13 +112,10 @@ export function planIpip(context: OverlayContext): Overlay {
   if (obstacle) throw new PlanError(obstacle);
   const outers = new Set(podFamiliesOf(own).flatMap((inner) => outerFamily(inner, own) ?? []));
   return {
+    key: 'ipip',
     wraps: [...outers].map((family) => ({ family, overheadBytes: overheadBytes[family] })),
     answersPods: true,
     ground: (mtuBytes) => planDevices(context, kinds, mtuBytes),
-    tunnel: (node, pods) => {
-      const has = own.addresses.map((a) => a.address.family);
-      const key = `${pods} from ${has} ${probeKey(node, pods, probeOf)}`;
-      return remembered('ipip', node, key, () => planTunnel(own, node, pods, probeOf));
-    },
+    tunnel: (node, pods) => planTunnel(own, node, pods, probeOf),
   };
 }

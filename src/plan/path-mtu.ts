@@ -49,29 +49,34 @@ export const narrow = (reach: Reach, mtuBytes: number): void => {
 };
 
 export interface Path {
-  readonly node: ClusterNode;
   /** Where packets, wrapped or not, are carried to. */
-  readonly to: NodeAddress;
-  readonly way: Way;
+  readonly target: PathTarget;
   /** What wrapping takes. */
   readonly overheadBytes: number;
   /** The routes that lead pods' packets there. */
   readonly routes: readonly RouteState[];
 }
 
+/** The address of a node as it is reached on a way. */
+export const targetOf = (node: ClusterNode, { text, address }: NodeAddress, { mtuBytes }: Way): PathTarget => ({
+  node: node.name,
+  address: text,
+  family: address.family,
+  mtuBytes,
+});
+
 /** Takes one path into account. */
-export function addPath(reach: Reach, { pathMtus }: HostFacts, { node, to, way, overheadBytes, routes }: Path): void {
-  narrow(reach, way.mtuBytes - overheadBytes);
-  const { text, address } = to;
-  reach.targets.push({ node: node.name, address: text, family: address.family, mtuBytes: way.mtuBytes });
-  const measured = pathMtus?.get(text);
+export function addPath(reach: Reach, { pathMtus }: HostFacts, { target, overheadBytes, routes }: Path): void {
+  narrow(reach, target.mtuBytes - overheadBytes);
+  reach.targets.push(target);
+  const measured = pathMtus?.get(target.address);
   if (measured === undefined) return;
-  const bytes = Math.min(measured, way.mtuBytes) - overheadBytes;
+  const bytes = Math.min(measured, target.mtuBytes) - overheadBytes;
   reach.widestBytes = Math.max(reach.widestBytes ?? 0, bytes);
-  if (measured >= way.mtuBytes) return;
+  if (measured >= target.mtuBytes) return;
   for (const route of routes) {
     if (bytes < (reach.limits.get(route)?.bytes ?? Number.POSITIVE_INFINITY)) {
-      reach.limits.set(route, { node: node.name, bytes });
+      reach.limits.set(route, { node: target.node, bytes });
     }
   }
 }

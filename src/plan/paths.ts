@@ -9,10 +9,11 @@ import { type ClusterNode, type Mode, type NodeAddress, PlanError, type PlanProb
 import { mergeStates, type NamespaceState, type RouteState, type SysctlState } from './host.ts';
 import { planIpip } from './ipip.ts';
 import { type Overlay, type OverlayContext, podFamiliesOf } from './overlay.ts';
+import { addOverlay } from './passages.ts';
 import { narrow, type PathTarget, podMtu, unlimited, withLimits } from './path-mtu.ts';
 import { probeAddresses } from './probe-addresses.ts';
 import { isAuto, modesOf, type OverlayMode } from './settings.ts';
-import { addOverlay, addRouted, modeBetween, type PathContext, type Share, sharesOf } from './share.ts';
+import { addRouted, modeBetween, type PathContext, type Share, sharesOf } from './share.ts';
 import { type Probe, planTrial } from './trial.ts';
 import type { HostFacts, Underlay } from './underlay.ts';
 import { planVxlan } from './vxlan.ts';
@@ -79,11 +80,11 @@ function overlayOf(
   }
 }
 
-/** The shares that a mode is part of, those of them in which it leads to a node, and all nodes that it leads to. */
+/** The shares that a mode is part of, whether it leads to a node in one of them, and all nodes that it leads to. */
 function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext) {
   const shares = all.filter((s) => modesOf(s.traffic).includes(mode));
-  const leading = (node: ClusterNode): Share[] => shares.filter((s) => modeBetween(own, node, s.traffic) === mode);
-  return { shares, leading, nodes: others.filter((node) => leading(node).length > 0) };
+  const leads = ({ traffic }: Share, node: ClusterNode) => modeBetween(own, node, traffic) === mode;
+  return { shares, leads, nodes: others.filter((node) => shares.some((share) => leads(share, node))) };
 }
 
 /** Packets that nothing is wrapped around. */
@@ -114,15 +115,16 @@ function addMode(
   probes: Probes,
   parts: Partial<NamespaceState>[],
 ): Overlay | undefined {
-  const { shares, leading, nodes } = reachOf(mode, all, context);
+  const { shares, leads, nodes } = reachOf(mode, all, context);
   if (mode === 'routed') {
-    for (const node of nodes) for (const share of leading(node)) addRouted(share, context, node);
+    for (const node of nodes) for (const share of shares) if (leads(share, node)) addRouted(share, context, node);
     narrowToUnderlay(shares, context);
     return undefined;
   }
-  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf: probes?.(mode) });
+  const probeOf = probes?.(mode);
+  const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf });
   if (!overlay) return undefined;
-  for (const node of nodes) parts.push(...addOverlay(leading(node), context, overlay, node));
+  parts.push(...addOverlay({ mode, shares, leads, nodes, overlay, probeOf }, context));
   for (const w of overlay.wraps) {
     for (const { reach } of shares) narrow(reach, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
   }

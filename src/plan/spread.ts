@@ -5,6 +5,7 @@
  * the numbers below "site" have no names, and are all wider than what they lead to. `ip route replace` takes no notice of them.
  */
 
+import { MappedList } from '../mapped-list.ts';
 import type { RouteState } from './host.ts';
 
 /** Chains as long as this are walked in no time. */
@@ -12,21 +13,17 @@ const fewRoutes = 500;
 /** 1 to 199; 0 is "global", 200 "site". */
 const scopes = 199;
 
-/** Routes given a scope before: a route that has not changed stays the same object, which spares its comparison. */
-const given = new WeakMap<RouteState, RouteState>();
-
 function withScope(route: RouteState): RouteState {
   if (route.via === undefined || route.via.includes(':') || route.scope !== undefined) return route;
-  let known = given.get(route);
-  if (!known) {
-    let hash = 0;
-    for (const char of route.prefix) hash = (hash * 31 + char.charCodeAt(0)) % 1_000_003;
-    known = { ...route, scope: String(1 + (hash % scopes)) };
-    given.set(route, known);
-  }
-  return known;
+  let hash = 0;
+  for (const char of route.prefix) hash = (hash * 31 + char.charCodeAt(0)) % 1_000_003;
+  return { ...route, scope: String(1 + (hash % scopes)) };
 }
 
+/** Given a scope before: a route that has not changed stays the same object. */
+const scoped = new MappedList<RouteState, RouteState>();
+
 /** The routes, each with a scope that its prefix decides where there are many; where there are few, any scope is right. */
-export const spread = (routes: readonly RouteState[]): RouteState[] =>
-  routes.length > fewRoutes ? routes.map(withScope) : [...routes];
+export const spread = (routes: readonly RouteState[]): RouteState[] => [
+  ...(routes.length > fewRoutes ? scoped.map(routes, withScope) : routes),
+];

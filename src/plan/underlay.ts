@@ -76,8 +76,19 @@ function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, nu
     .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
 }
 
-/** Throws PlanError when an address of ours is on no interface. */
+/** Of the last plan. What was planned over an underlay holds for as long as it is the same object. */
+let last: { readonly facts: HostFacts; readonly own: ClusterNode; readonly underlay: Underlay } | undefined;
+
+/** The same underlay again while host and node have not changed. Throws PlanError when an address of ours is on no interface. */
 export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
+  const { links, addresses, routes } = facts;
+  const was = last?.facts;
+  const isSame = last?.own === own && was?.links === links && was.addresses === addresses && was.routes === routes;
+  if (!isSame) last = { facts, own, underlay: survey(facts, own) };
+  return last!.underlay;
+}
+
+function survey(facts: HostFacts, own: ClusterNode): Underlay {
   const mtus = new Map(facts.links.map((l) => [l.name, l.mtu ?? 1500]));
   const hops = new Map(families.map((family) => [family, [] as Hop[]]));
   for (const hop of hopsOf(facts, own, mtus)) hops.get(hop.prefix.address.family)!.push(hop);

@@ -18,8 +18,6 @@ import {
   planDevice,
   podFamiliesOf,
   prefixesOf,
-  probeKey,
-  remembered,
   type Tunnel,
 } from './overlay.ts';
 import type { VxlanSettings } from './settings.ts';
@@ -76,6 +74,7 @@ export function planVxlan(context: OverlayContext): Overlay {
   const family = underlayFamily([own, ...nodes]);
   const local = underlay.own.get(family)!;
   return {
+    key: `vxlan over IPv${family}`,
     wraps: [{ family, overheadBytes: overheadBytes[family] }],
     answersPods: true,
     ground: (mtu) =>
@@ -85,9 +84,6 @@ export function planVxlan(context: OverlayContext): Overlay {
         podFamiliesOf(own),
         { mtu, address: own.mac },
       ),
-    tunnel: (node, pods) =>
-      remembered('vxlan', node, `${pods} over ${family} ${probeKey(node, pods, probeOf)}`, () =>
-        planTunnel(node, pods, family, probeOf),
-      ),
+    tunnel: (node, pods) => planTunnel(node, pods, family, probeOf),
   };
 }

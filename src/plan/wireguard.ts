@@ -18,8 +18,6 @@ import {
   planDevice,
   podFamiliesOf,
   prefixesOf,
-  probeKey,
-  remembered,
   type Tunnel,
 } from './overlay.ts';
 import type { WireGuardKeys, WireGuardSettings } from './settings.ts';
@@ -94,18 +92,14 @@ export function planWireguard(context: OverlayContext): Overlay {
   const { publicKey, privateKeyFile } = keys;
   const device = { dev: devices.wireguard, listenPort: wireguard.port, publicKey, privateKeyFile };
   const family = outerFamily(own)!;
+  const { port, keepaliveSeconds } = wireguard;
   return {
+    key: ['wireguard', port, keepaliveSeconds, keys.preshared?.mark, keys.preshared?.file].join(' '),
     wraps: [{ family, overheadBytes: overheadBytes[family] }],
     // its answer would come from its own address, which is none of its allowed IPs
     answersPods: false,
     ground: (mtu) =>
       mergeStates(planDevice({ kind: 'wireguard' }, context, podFamiliesOf(own), { mtu }), { wireguards: [device] }),
-    tunnel(node, pods) {
-      const { port, keepaliveSeconds } = wireguard;
-      const has = own.addresses.map((a) => a.address.family);
-      const probed = probeKey(node, pods, probeOf);
-      const key = [pods, has, port, keepaliveSeconds, keys.preshared?.mark, keys.preshared?.file, probed].join(' ');
-      return remembered('wireguard', node, key, () => planTunnel(own, node, pods, wireguard, probeOf));
-    },
+    tunnel: (node, pods) => planTunnel(own, node, pods, wireguard, probeOf),
   };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { formatAddress, parseAddress } from '../../src/net/address.ts';
 import { linkLocalFrom } from '../../src/net/mac.ts';
-import { aggregate, formatPrefix, parsePrefix } from '../../src/net/prefix.ts';
+import { aggregate, formatPrefix, parsePrefix, spanOf } from '../../src/net/prefix.ts';
 
 describe('parseAddress()', () => {
   it.each([
@@ -49,7 +49,7 @@ describe('aggregate()', () => {
     ['keeps families apart', ['fd00::/64', '10.0.0.0/8', 'fd00:0:0:1::/64'], ['10.0.0.0/8', 'fd00::/63']],
   ];
   it.each(cases)('%s', (_name, given, want) => {
-    expect(aggregate(given.map((p) => parsePrefix(p)!)).map(formatPrefix)).toEqual(want);
+    expect(aggregate(given.map((p) => spanOf(parsePrefix(p)!))).map(formatPrefix)).toEqual(want);
   });
 });
 

@@ -1,0 +1,120 @@
+/**
+ * The ways through one overlay, node by node. A node that has not changed is not planned again: of 5,000 few change at a time. And
+ * what was planned for it are the same objects, which spares their comparison with what there was.
+ */
+
+import { MappedList } from '../mapped-list.ts';
+import { type Family, families, familyOf } from '../net/address.ts';
+import { addressOf, type ClusterNode } from './cluster.ts';
+import type { NamespaceState } from './host.ts';
+import type { Overlay, ProbeOf, Tunnel } from './overlay.ts';
+import { targetOf } from './path-mtu.ts';
+import { sharedLink } from './routed.ts';
+import type { OverlayMode } from './settings.ts';
+import {
+  addCrossing,
+  type Crossing,
+  emptyCrossing,
+  type PathContext,
+  podFamilies,
+  routePlainly,
+  type Share,
+} from './share.ts';
+import type { Underlay } from './underlay.ts';
+
+/** What wrapping leaves of the way to a node. */
+function addWraps(crossing: Crossing, underlay: Underlay, node: ClusterNode, { wraps, routes }: Tunnel): void {
+  for (const { family, overheadBytes } of wraps) {
+    const to = addressOf(node, family)!;
+    const way = underlay.wayTo(to.address);
+    if (way) crossing.paths.push({ target: targetOf(node, to, way), overheadBytes, routes });
+    else crossing.problems.push({ node: node.name, text: `no route of this host leads to node "${node.name}"` });
+  }
+}
+
+/** Nodes by one overlay. */
+export interface Crossings {
+  readonly mode: OverlayMode;
+  readonly overlay: Overlay;
+  readonly probeOf: ProbeOf | undefined;
+  readonly nodes: readonly ClusterNode[];
+  readonly shares: readonly Share[];
+  /** Whether a share takes it to a node. */
+  readonly leads: (share: Share, node: ClusterNode) => boolean;
+}
+
+/** To one node: one tunnel, and for each share that takes it what it adds to that. */
+interface Passage {
+  readonly crossings: readonly (Crossing | undefined)[];
+  /** What the tunnel needs. */
+  readonly entries: readonly Partial<NamespaceState>[];
+  /** The addresses that it is probed by. */
+  readonly probed: string;
+}
+
+function planPassage(work: Crossings, { own, underlay }: PathContext, node: ClusterNode): Passage {
+  const { overlay, shares, leads } = work;
+  const links = families.filter((f) => sharedLink(underlay, node, f));
+  const pods = podFamilies(own, node);
+  const isDirect = ({ traffic }: Share, f: Family) => traffic.sameSubnet === 'direct' && links.includes(f);
+  const tunnelled = pods.filter((f) => shares.some((share) => leads(share, node) && !isDirect(share, f)));
+  const tunnel = tunnelled.length > 0 ? overlay.tunnel(node, tunnelled) : undefined;
+  function cross(share: Share): Crossing {
+    const crossing = emptyCrossing();
+    const direct = pods.filter((f) => isDirect(share, f));
+    for (const f of direct) routePlainly(crossing, node, f, sharedLink(underlay, node, f)!);
+    if (tunnel && direct.length < pods.length) {
+      crossing.routes.push(...tunnel.routes.filter((r) => !direct.includes(familyOf(r.prefix))));
+      crossing.problems.push(...tunnel.problems);
+      addWraps(crossing, underlay, node, tunnel);
+    }
+    // A pod's packet to a node's own address takes no tunnel. Over a shared link it may keep the pod's address, if the node's answer
+    // finds back. A router in between would see an address that it does not know, and may drop it: masquerade there.
+    const seeing = overlay.answersPods ? links : direct;
+    crossing.unmasked.push(...node.addresses.filter((a) => seeing.includes(a.address.family)));
+    return crossing;
+  }
+  return {
+    crossings: shares.map((share) => (leads(share, node) ? cross(share) : undefined)),
+    entries: tunnel ? [tunnel.entries] : [],
+    probed: probedAt(work, own, node),
+  };
+}
+
+const probedAt = ({ probeOf }: Crossings, own: ClusterNode, node: ClusterNode): string =>
+  probeOf
+    ? podFamilies(own, node)
+        .map((family) => probeOf(node, family))
+        .join(' ')
+    : '';
+
+/** The passages planned last, and what they rest on beside the nodes. */
+const planned: Partial<
+  Record<OverlayMode, { underlay: Underlay; key: string; passages: MappedList<ClusterNode, Passage> }>
+> = {};
+
+function passagesOf(work: Crossings, context: PathContext): readonly Passage[] {
+  const { mode, overlay, probeOf, nodes, shares } = work;
+  const { own, underlay } = context;
+  const key = JSON.stringify([overlay.key, probeOf !== undefined, shares.map((s) => s.traffic)]);
+  let known = planned[mode];
+  if (known?.underlay !== underlay || known.key !== key) {
+    known = { underlay, key, passages: new MappedList() };
+    planned[mode] = known;
+  }
+  // the addresses that nodes are probed by depend on who else there is
+  const holds = probeOf && (({ probed }: Passage, node: ClusterNode) => probed === probedAt(work, own, node));
+  return known.passages.map(nodes, (node) => planPassage(work, context, node), holds);
+}
+
+/** Adds nodes by one overlay to the shares that take it. Answers what their tunnels need. */
+export function addOverlay(work: Crossings, context: PathContext): Partial<NamespaceState>[] {
+  const entries: Partial<NamespaceState>[] = [];
+  for (const passage of passagesOf(work, context)) {
+    for (const [i, crossing] of passage.crossings.entries()) {
+      if (crossing) addCrossing(work.shares[i]!, context.facts, crossing);
+    }
+    entries.push(...passage.entries);
+  }
+  return entries;
+}
