@@ -102,11 +102,11 @@ describe('countPings()', () => {
     ].join('\n');
 
   it('leaves out those that were sent last: their answers may be on their way', () => {
-    expect(countPings(said(2750, (seq) => seq <= 2600))).toEqual({ sent: 2500, lost: 0 });
+    expect(countPings(said(2750, (seq) => seq <= 2600))).toEqual({ sent: 2500, missing: [] });
   });
 
   it('finds what is missing in the middle, and when nothing comes back any more', () => {
-    expect(countPings(said(2750, (seq) => seq !== 7))).toEqual({ sent: 2500, lost: 1 });
-    expect(countPings(said(2750, (seq) => seq <= 2000))).toEqual({ sent: 2500, lost: 500 });
+    expect(countPings(said(2750, (seq) => seq !== 7))).toEqual({ sent: 2500, missing: ['7-7'] });
+    expect(countPings(said(2750, (seq) => seq <= 2000))).toEqual({ sent: 2500, missing: ['2001-2500'] });
   });
 });

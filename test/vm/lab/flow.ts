@@ -1,7 +1,7 @@
 /** Packets and bytes that flow between pods while something else happens, sent and counted inside of the machines. */
 
 import type { Flow } from '../../support/flow.ts';
-import type { LabNode, Pinged } from './node.ts';
+import type { LabNode } from './node.ts';
 
 let next = 0;
 
@@ -23,18 +23,30 @@ const pingsPerSecond = 50;
 const answerSeconds = 5;
 const spare = answerSeconds * pingsPerSecond;
 
+export interface Pings {
+  readonly sent: number;
+  /** Sequence numbers that were not answered: "17-42", of fifty a second. */
+  readonly missing: readonly string[];
+}
+
 /** What came of pings, by ping's own words; the last of them were sent only for the others' answers to come, and do not count. */
-export function countPings(said: string): Pinged {
+export function countPings(said: string): Pings {
   const sent = Number(/(\d+) packets transmitted/.exec(said)?.[1]) - spare;
   const answered = new Set(Array.from(said.matchAll(/icmp_seq=(\d+) ttl/g), ([, seq]) => Number(seq)));
-  return { sent, lost: sent - [...answered].filter((seq) => seq <= sent).length };
+  const missing: string[] = [];
+  for (let seq = 1; seq <= sent; seq++) {
+    const first = seq;
+    while (seq <= sent && !answered.has(seq)) seq++;
+    if (seq > first) missing.push(`${first}-${seq - 1}`);
+  }
+  return { sent, missing };
 }
 
 /**
  * Pings from a node's first pod, at least `count` of them and until stopped. ping itself is no judge: in the end it waits for two
  * round trips, and calls later answers lost.
  */
-export function pings(from: LabNode, address: string, count: number): Flow<Pinged> {
+export function pings(from: LabNode, address: string, count: number): Flow<Pings> {
   const flow = until(
     from,
     `ip netns exec ${from.pods[0]!.name} ping -ni${1 / pingsPerSecond} ${address} >$end.said &
