@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { onDemand } from '../support/tally.ts';
+import { countPings } from '../vm/lab/flow.ts';
 import { byLayer, lackingKernel } from '../vm/lab/inside.ts';
 import { parsePcap } from '../vm/lab/packet.ts';
 
@@ -88,5 +89,24 @@ describe('what runs inside a machine', () => {
     const tally = `${JSON.stringify({ layer: 'conformance', passed: 3, failed: 0, notRun })}\n`;
     expect(lackingKernel(tally)).toEqual([{ layer: 'conformance', files: [file], names: ['x > one'] }]);
     expect(lackingKernel(tally, true)[0]!.names).toEqual(['x > one', 'x > three']);
+  });
+});
+
+describe('countPings()', () => {
+  const said = (transmitted: number, answered: (seq: number) => boolean): string =>
+    [
+      ...Array.from({ length: transmitted }, (_, i) => i + 1)
+        .filter(answered)
+        .map((seq) => `icmp_seq=${seq} ttl`),
+      `${transmitted} packets transmitted`,
+    ].join('\n');
+
+  it('leaves out those that were sent last: their answers may be on their way', () => {
+    expect(countPings(said(2750, (seq) => seq <= 2600))).toEqual({ sent: 2500, missing: [] });
+  });
+
+  it('finds what is missing in the middle, and when nothing comes back any more', () => {
+    expect(countPings(said(2750, (seq) => seq !== 7))).toEqual({ sent: 2500, missing: ['7-7'] });
+    expect(countPings(said(2750, (seq) => seq <= 2000))).toEqual({ sent: 2500, missing: ['2001-2500'] });
   });
 });

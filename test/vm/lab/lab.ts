@@ -1,6 +1,6 @@
 /** A topology (the same document that `culvert lab up` takes) with a machine of its own for every node. */
 
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { clusterYaml, needsKey } from '../../../src/lab/agents.ts';
@@ -19,6 +19,8 @@ export interface Settings {
   agent: AgentSettings;
   /** Families of the node addresses that the cluster file names; both when left out. */
   underlay?: readonly Family[];
+  /** It names the nodes' public keys, also while no mode needs them. */
+  keys?: boolean;
 }
 
 /** What its machines have more than usual. */
@@ -86,19 +88,31 @@ export class VmLab {
    * Gives every node this configuration; resolves when all agents have taken it up. How pods' packets travel is said to the cluster:
    * agents that run already change over.
    */
-  async configure({ agent = {}, underlay = [4, 6] }: Settings): Promise<void> {
+  async configure({ agent = {}, underlay = [4, 6], keys = needsKey(agent) }: Settings): Promise<void> {
     const isUsed = (family: Family) => underlay.includes(family);
     const nodes = this.topology.nodes.map((n) => ({
       ...n,
       ports: n.ports.map((p) => ({ ...p, addresses: p.addresses.filter((a) => isUsed(a.address.family)) })),
     }));
-    if (needsKey(agent))
+    if (keys)
       this.#keys ??= new Map(await Promise.all(this.nodes.map(async (n) => [n.name, await n.publicKey()] as const)));
     const { mode, betweenSites, sameSubnet = 'tunnel', ...own } = agent;
     const traffic = mode && { mode, betweenSites, sameSubnet };
     const cluster =
       (traffic ? stringify({ traffic }) : '') + clusterYaml({ ...this.topology, nodes }, this.#keys ?? new Map());
+    writeFileSync(this.clusterFile, cluster);
     await Promise.all(this.nodes.map((node) => node.provision({ cluster, agent: { ...node.spec.agent, ...own } })));
+  }
+
+  /** The cluster as it was last said; every machine has a copy. */
+  get clusterFile(): string {
+    return join(this.dir, 'cluster.yaml');
+  }
+
+  /** Takes the cluster file to all machines. */
+  async publish(): Promise<void> {
+    const cluster = readFileSync(this.clusterFile, 'utf8');
+    await Promise.all(this.nodes.map((node) => node.writeCluster(cluster)));
   }
 
   /** Pings from every node's first pod to all pods of the other nodes; answers "pod > address" where nothing came back. */

@@ -8,10 +8,11 @@ import type { Vm } from './vm.ts';
 /** What the provisioning script takes its files from. */
 const files = '/tmp/culvert';
 
-/** Where the agent answers. */
-const listen = '127.0.0.1:9467';
+/** Where the agent answers, on all addresses of the node. */
+export const agentPort = 9467;
 
-const place = (name: string, text: string): string => `cat >${files}/${name} <<'END'\n${text}\nEND`;
+/** The text and the line break at its end, which it may have already. */
+const place = (name: string, text: string): string => `cat >${files}/${name} <<'END'\n${text.trimEnd()}\nEND`;
 
 export interface Pinged {
   sent: number;
@@ -69,23 +70,26 @@ export class LabNode {
    * the new cluster. Resolves when it has.
    */
   async provision(config: { cluster: string; agent: object }): Promise<void> {
-    const agent = JSON.stringify({ ...config.agent, node: this.name, listen });
-    const cluster = place('cluster.yaml', config.cluster);
-    if (agent === this.#agent) {
-      await this.vm.exec(`set -e\n${cluster}\nmv ${files}/cluster.yaml /etc/culvert/`);
-    } else {
+    const agent = JSON.stringify({ ...config.agent, node: this.name, listen: `[::]:${agentPort}` });
+    if (agent === this.#agent) await this.writeCluster(config.cluster);
+    else {
       await this.vm.exec(
         [
           `set -e; mkdir -p ${files}`,
           `ln -sf /project/dist/bin/culvert /project/conf/culvert-agent.service /project/vagrant/pod ${files}/`,
-          cluster,
+          place('cluster.yaml', config.cluster),
           place('agent.yaml', agent), // YAML takes JSON
           'bash /project/vagrant/provision.sh node',
         ].join('\n'),
       );
       this.#agent = agent;
     }
-    await this.#until(`/status | grep -q '"cluster":"${digestOf(`${config.cluster}\n`)}"'`);
+    await this.#until(`/status | grep -q '"cluster":"${digestOf(config.cluster)}"'`);
+  }
+
+  /** A new cluster file, for the agent to take up. */
+  async writeCluster(text: string): Promise<void> {
+    await this.vm.exec(`set -e\n${place('cluster.yaml', text)}\nmv ${files}/cluster.yaml /etc/culvert/`);
   }
 
   /** Starts the agent as a boot does, or again. */
@@ -100,7 +104,7 @@ export class LabNode {
   /** Asks the agent until it answers as wanted. */
   async #until(wanted: string, seconds = 60): Promise<void> {
     const { exitCode } = await this.vm.run(`for i in $(seq ${seconds * 5}); do
-      curl -sf http://${listen}${wanted} && exit
+      curl -sf http://127.0.0.1:${agentPort}${wanted} && exit
       sleep 0.2
     done; exit 1`);
     if (exitCode !== 0) throw new Error(`the agent of ${this.name} is not ready: ${await this.agentLog()}`);

@@ -21,7 +21,7 @@ export class Segments {
   readonly topology: Topology;
   /** Where the bridges are. */
   readonly wires: Namespace;
-  readonly #others: Namespace[] = [];
+  readonly #others = new Map<string, Namespace>();
   readonly #states: Map<string, NamespaceState>;
   #ports = 0;
 
@@ -61,7 +61,7 @@ export class Segments {
 
   async #addOther(name: string, ports: readonly Port[]): Promise<void> {
     const namespace = await Namespace.create();
-    this.#others.push(namespace);
+    this.#others.set(name, namespace);
     for (const { ifname, segment } of ports) {
       const port = `p${this.#ports++}`;
       const peer = `peer name ${ifname} address ${macOf(name, ifname)} netns ${namespace.pid}`;
@@ -69,6 +69,11 @@ export class Segments {
         ip link set dev ${port} master ${this.bridge(segment)} up`);
     }
     await namespace.exec(this.network(name, ports));
+  }
+
+  /** Where a machine is that is no node. */
+  other(name: string): Namespace {
+    return this.#others.get(name)!;
   }
 
   /** Taps for a node's interfaces, to be given to its machine. */
@@ -91,6 +96,6 @@ export class Segments {
   }
 
   close(): void {
-    for (const namespace of [...this.#others, this.wires]) namespace.close();
+    for (const namespace of [...this.#others.values(), this.wires]) namespace.close();
   }
 }

@@ -102,7 +102,9 @@ export class Vm {
     this.#qemu = spawn(program, args, { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#qemu.once('error', (error) => control.close(error));
-    this.#qemu.once('close', () => control.close(new Error(`${this.name} is switched off; ${this.#lastWords()}`)));
+    this.#qemu.once('close', (code, signal) =>
+      control.close(new Error(`${this.name} is switched off (${signal ?? `exit ${code}`}); ${this.#lastWords()}`)),
+    );
     const late = sleep(bootTimeoutMs, undefined, { ref: false }).then(() => {
       throw new Error(`${this.name} has not booted in ${bootTimeoutMs / 1000} s; ${this.#lastWords()}`);
     });
