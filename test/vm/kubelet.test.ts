@@ -17,6 +17,7 @@ import { run } from '../support/netns.ts';
 import { onDemand } from '../support/tally.ts';
 import { giveKubeconfig, nodeAddresses, upBeside } from './lab/beside.ts';
 import { checkout, kubernetesDrive } from './lab/drives.ts';
+import { pings } from './lab/flow.ts';
 import { unpackImages } from './lab/images.ts';
 import type { VmLab } from './lab/lab.ts';
 import type { LabNode } from './lab/node.ts';
@@ -207,11 +208,11 @@ describe('kubelets in machines, mode wireguard', { timeout: 900_000 }, () => {
   });
 
   it('change over to vxlan by an edit of the ConfigMap while pods talk: no packet lost', async () => {
-    const flow = await node1.pinging(node1.pods[0]!.name, node2.pods[0]!.addresses[4]!);
+    const flow = pings(node1, node2.pods[0]!.addresses[4]!, 500);
     system('patch', 'configmap', 'culvert-traffic', '--type=merge', '-p', JSON.stringify({ data: { mode: 'vxlan' } }));
     const inForce = (): string => system('get', 'configmap', 'culvert-traffic', '-o', 'jsonpath={.data.traffic}');
     await eventually(inForce, () => inForce() === JSON.stringify({ mode: 'vxlan', sameSubnet: 'tunnel' }));
     expect(await node1.vm.exec('ip route show proto 67')).toContain('dev culvert-vxlan');
-    expect(await flow.stop()).toMatchObject({ lost: 0 });
+    expect(await flow.stop()).toMatchObject({ missing: [] });
   });
 });

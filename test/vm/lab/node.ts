@@ -19,13 +19,6 @@ export interface Pinged {
   lost: number;
 }
 
-/** What ping says at its end. */
-function pinged(text: string): Pinged {
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(text) ?? [];
-  if (sent === undefined) throw new Error(`ping: ${text}`);
-  return { sent: Number(sent), lost: Number(sent) - Number(received) };
-}
-
 /** A pod by its node: a namespace there, attached by the plugin. */
 export interface Pod {
   name: string;
@@ -147,22 +140,9 @@ export class LabNode {
     { count, intervalSeconds }: { count: number; intervalSeconds: number },
   ): Promise<Pinged> {
     const { stdout } = await this.vm.run(`ip netns exec ${pod} ping -nqc${count} -i${intervalSeconds} -W5 ${address}`);
-    return pinged(stdout);
-  }
-
-  /** Pings from a pod until stopped. */
-  async pinging(pod: string, address: string, everyMs = 100): Promise<{ stop(): Promise<Pinged> }> {
-    const file = `/run/pinging-${pod}`;
-    const { vm } = this;
-    await vm.exec(`setsid ip netns exec ${pod} ping -nqi${everyMs / 1000} ${address} </dev/null >${file} 2>&1 &
-      echo $! >${file}.pid`);
-    const end = `kill -INT $(cat ${file}.pid); while kill -0 $(cat ${file}.pid); do sleep 0.1; done 2>/dev/null; cat ${file}`;
-    return {
-      async stop() {
-        const { sent, lost } = pinged(await vm.exec(end));
-        return { sent, lost: Math.max(0, lost - 1) }; // the last one's answer may be on its way
-      },
-    };
+    const match = /(\d+) packets transmitted, (\d+) received/.exec(stdout);
+    if (!match) throw new Error(`ping ${address} from ${pod}: ${stdout}`);
+    return { sent: Number(match[1]), lost: Number(match[1]) - Number(match[2]) };
   }
 
   /** Off and on again, in order or like a power cut; pods are gone as after any reboot, files are not. Nothing is started. */
