@@ -30,11 +30,11 @@ function everyChange(modes: readonly Mode[]): Mode[] {
   return walk;
 }
 
-/** Each mode is come to and left once; where everything is asked for, from and to every other. */
-const walk: Mode[] =
-  process.env['REQUIRE_ALL'] === '1'
-    ? everyChange(['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'])
-    : ['vxlan', 'ipip', 'wireguard', 'routed', 'vxlan'];
+/** A change takes emulated machines a minute: where everything is asked for, from every mode to every other. */
+const isWhole = process.env['REQUIRE_ALL'] === '1';
+const walk: Mode[] = isWhole
+  ? everyChange(['vxlan', 'ipip', 'wireguard', 'routed', 'bgp'])
+  : ['vxlan', 'ipip', 'wireguard'];
 
 let lab: VmLab;
 
@@ -55,7 +55,7 @@ afterAll(() => lab?.down());
 const changes = walk.slice(1).map((to, i) => ({ from: walk[i]!, to }));
 
 /** Of each family; there and back it is both nodes' routes that carry them. */
-const count = 2500;
+const count = isWhole ? 2500 : 1000;
 
 /** Both families from one node's pod to the other's and back, while the mode changes. */
 async function flowing(change: () => Promise<void>) {
@@ -76,7 +76,7 @@ async function flowing(change: () => Promise<void>) {
   return stop();
 }
 
-it.each(changes)('$from → $to: none of 5,000 packets is lost, and two connections go on', async ({ from, to }) => {
+it.each(changes)('$from → $to: no packet is lost, and two connections go on', async ({ from, to }) => {
   await changeLive(lab, { mode: from, sameSubnet: 'tunnel' });
   const { echoes, streams } = await flowing(() => changeLive(lab, { mode: to, sameSubnet: 'tunnel' }));
   for (const { sent, missing } of echoes) {
