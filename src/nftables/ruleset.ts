@@ -10,7 +10,7 @@ import { aggregate, formatPrefix, type Prefix, type Span } from '../net/prefix.t
 export interface PrefixSet {
   readonly name: string;
   readonly family: Family;
-  /** The prefixes. */
+  /** Of the prefixes, in any order, inside of each other or not. */
   readonly spans: readonly Span[];
 }
 

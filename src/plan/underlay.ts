@@ -76,22 +76,16 @@ function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, nu
     .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
 }
 
-/** Of the last plan. What was planned over an underlay holds for as long as it is the same object. */
-let last: { readonly facts: HostFacts; readonly own: ClusterNode; readonly underlay: Underlay } | undefined;
+/** That of the last plan: what was planned over an underlay holds for as long as it is the same object. */
+let last: { readonly own: ClusterNode; readonly text: string; readonly underlay: Underlay } | undefined;
 
-/** The same underlay again while host and node have not changed. Throws PlanError when an address of ours is on no interface. */
+const textOf = (value: unknown): string =>
+  JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? `${inner}` : inner));
+
+/** The same underlay again while node, interfaces and routes have not changed. Throws PlanError when an address of ours is on no interface. */
 export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
-  const { links, addresses, routes } = facts;
-  const was = last?.facts;
-  const isSame = last?.own === own && was?.links === links && was.addresses === addresses && was.routes === routes;
-  if (!isSame) last = { facts, own, underlay: survey(facts, own) };
-  return last!.underlay;
-}
-
-function survey(facts: HostFacts, own: ClusterNode): Underlay {
   const mtus = new Map(facts.links.map((l) => [l.name, l.mtu ?? 1500]));
-  const hops = new Map(families.map((family) => [family, [] as Hop[]]));
-  for (const hop of hopsOf(facts, own, mtus)) hops.get(hop.prefix.address.family)!.push(hop);
+  const all = hopsOf(facts, own, mtus);
   const ours = own.addresses.map(({ address, text }) => {
     const found = facts.addresses.find((a) => a.address.startsWith(`${text}/`));
     if (!found) {
@@ -101,8 +95,14 @@ function survey(facts: HostFacts, own: ClusterNode): Underlay {
     }
     return [address.family, { address: text, dev: found.dev, mtuBytes: mtus.get(found.dev) ?? 1500 }] as const;
   });
-  return {
+  const text = textOf([ours, all]);
+  if (last?.own === own && last.text === text) return last.underlay;
+  const hops = new Map(families.map((family) => [family, [] as Hop[]]));
+  for (const hop of all) hops.get(hop.prefix.address.family)!.push(hop);
+  const underlay: Underlay = {
     own: new Map(ours),
     wayTo: ({ family, value }) => hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way,
   };
+  last = { own, text, underlay };
+  return underlay;
 }
