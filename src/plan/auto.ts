@@ -15,8 +15,9 @@ import {
   type WayMode,
 } from './cluster.ts';
 import type { RouteState } from './host.ts';
-import { hostText, type ProbeOf, podFamiliesOf } from './overlay.ts';
+import { hostText, type ProbeOf } from './overlay.ts';
 import type { AutoSettings } from './settings.ts';
+import { podFamilies } from './share.ts';
 
 /** What one candidate is to all nodes. */
 export interface Candidate {
@@ -131,9 +132,8 @@ export function planAuto(context: AutoContext, shares: readonly Candidate[]): Au
     const routes = new Map(share.routes.map((r) => [r.prefix, r]));
     return { way: share.traffic.mode as WayMode, routes, share };
   });
-  const own = podFamiliesOf(context.own);
   for (const node of context.others) {
-    const pods = podFamiliesOf(node).filter((f) => own.includes(f));
+    const pods = podFamilies(context.own, node);
     if (pods.length > 0) planWays(context, options, node, pods, plan);
   }
   return plan;

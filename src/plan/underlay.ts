@@ -1,7 +1,7 @@
 /** The network below the pods: which of our interfaces leads to which node, straight over a link or through a router. */
 
 import { type Address, type Family, families } from '../net/address.ts';
-import { lastAddress, networkAddress, overlaps, type Prefix, parsePrefix } from '../net/prefix.ts';
+import { overlaps, type Prefix, parsePrefix, type Span, spanOf } from '../net/prefix.ts';
 import { type ClusterNode, PlanError } from './cluster.ts';
 import type { AddressState, LinkState, RouteState } from './host.ts';
 
@@ -41,11 +41,10 @@ export interface Underlay {
   wayTo(address: Address): Way | undefined;
 }
 
-/** A prefix as its first and last address: 5,000 nodes are looked up in here. */
+/** 5,000 nodes are looked up in here. */
 interface Hop {
   prefix: Prefix;
-  first: bigint;
-  last: bigint;
+  span: Span;
   way: Way;
 }
 
@@ -70,8 +69,7 @@ function hopsOf(facts: HostFacts, own: ClusterNode, mtus: ReadonlyMap<string, nu
         return [];
       const mtuBytes = Math.min(mtus.get(route.dev) ?? 1500, route.mtuBytes ?? Number.POSITIVE_INFINITY);
       const way = { dev: route.dev, ...(route.via && { via: route.via }), mtuBytes };
-      const [first, last] = [networkAddress(prefix).value, lastAddress(prefix).value];
-      return [{ prefix, first, last, way, metric: route.metric ?? 0 }];
+      return [{ prefix, span: spanOf(prefix), way, metric: route.metric ?? 0 }];
     })
     .sort((a, b) => b.prefix.length - a.prefix.length || a.metric - b.metric);
 }
@@ -101,7 +99,7 @@ export function readUnderlay(facts: HostFacts, own: ClusterNode): Underlay {
   for (const hop of all) hops.get(hop.prefix.address.family)!.push(hop);
   const underlay: Underlay = {
     own: new Map(ours),
-    wayTo: ({ family, value }) => hops.get(family)!.find((h) => h.first <= value && value <= h.last)?.way,
+    wayTo: ({ family, value }) => hops.get(family)!.find(({ span }) => span.first <= value && value < span.end)?.way,
   };
   last = { own, text, underlay };
   return underlay;
