@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { attach } from './bench/attach.ts';
+import { attach, served } from './bench/attach.ts';
 import { cluster } from './bench/cluster.ts';
 import { conditionsOf, renderConditions } from './bench/conditions.ts';
 import { cost } from './bench/cost.ts';
@@ -19,7 +19,7 @@ import { start } from './bench/start.ts';
 import { endRunning, Pods, run, type Suite } from './bench/suite.ts';
 import { throughput } from './bench/throughput.ts';
 
-const sections: readonly Section[] = [start, attach, crowd, leases, cluster, throughput, cost];
+const sections: readonly Section[] = [start, attach, served, crowd, leases, cluster, throughput, cost];
 const inside = 'CULVERT_BENCH_INSIDE';
 const debianDir = '/usr/lib/cni';
 

@@ -36,7 +36,7 @@ export async function rehearse(plugins: ReadonlyMap<string, Plugin<Machine>>): P
   const dir = mkdtempSync(join(tmpdir(), 'culvert-rehearsal-'));
   const machine: Machine = { ...createMachine(), kernel: agreeableKernel(dir), warn: () => {} };
   // an interface plugin finds host-local on CNI_PATH, sees that it is this executable and calls it in-process
-  symlinkSync(process.execPath, join(dir, 'host-local'));
+  symlinkSync(machine.executable, join(dir, 'host-local'));
   writeFileSync(
     join(dir, 'node.json'),
     JSON.stringify({ podCIDRs: ['10.1.0.0/24', 'fd00::/64'], mtu: 1500, dataDir: dir }),

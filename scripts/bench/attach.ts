@@ -1,11 +1,15 @@
 /** One pod after another: ADD into fresh namespaces by one plugin or a chain of them, then DEL of all, each suite in turn. */
 
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { linkNames } from '../../src/kernel/ifaddrs.ts';
+import { socketPath } from '../../src/serve/serve.ts';
 import { alternate, type Row } from './measure.ts';
 import { bridgeConf, bridgeOf, type Conf, chainConf, clusterConf, loopbackConf } from './networks.ts';
 import { type Bench, type Section, timesReference } from './section.ts';
-import { execute, run as runLine, type Suite } from './suite.ts';
+import { execute, run as runLine, type Suite, track } from './suite.ts';
 
 interface Work {
   readonly name: string;
@@ -128,4 +132,21 @@ async function run(bench: Bench): Promise<Row[]> {
   return rows;
 }
 
+/** The same works with our plugins served (`culvert serve`). */
+async function runServed(bench: Bench): Promise<Row[]> {
+  const culvert = { ...bench.culvert, label: 'culvert, served' };
+  const child = spawn(join(culvert.dir, 'culvert'), ['serve'], { stdio: 'ignore' });
+  track(child);
+  for (let waited = 0; !existsSync(socketPath()); waited += settleMs) {
+    if (waited > 10_000) throw new Error('culvert serve does not answer');
+    await sleep(settleMs);
+  }
+  try {
+    return await run({ ...bench, culvert, suites: [culvert, ...bench.suites.slice(1)] });
+  } finally {
+    child.kill();
+  }
+}
+
 export const attach: Section = { name: 'attach', title: 'One pod', run };
+export const served: Section = { name: 'served', title: 'One pod, plugins served', run: runServed };

@@ -7,12 +7,14 @@ import { type Command, exitCode, UsageError } from '../command.ts';
 import { ConfigError } from '../errors.ts';
 import { createExec } from '../kernel/exec.ts';
 import { createKernel } from '../kernel/kernel.ts';
+import { mainFile } from '../kernel/own.ts';
 import { standBy } from '../kernel/standby.ts';
 import { podCidrSets } from '../net/range.ts';
 import { AddressWatch } from './address-watch.ts';
 import { type AgentConfig, parseListen, readConfig } from './config.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { HttpServer } from './http.ts';
+import { executableNames } from './install/executables.ts';
 import { Installer } from './install/installer.ts';
 import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
@@ -35,12 +37,13 @@ export const defaultConfigFile = '/etc/culvert/agent.yaml';
 /** Tasks that keep the plugins' executables where the runtime looks. */
 function careOf(
   { install, paths, resyncSeconds }: AgentConfig,
-  names: readonly string[],
+  plugins: readonly string[],
   log: Log,
   changed: () => void,
 ) {
   if (install === false) return undefined;
   const replace = install === 'replace';
+  const names = executableNames(plugins);
   const installer = new Installer({ folder: paths.cniBin, names, replace, everySeconds: resyncSeconds, log, changed });
   return { installer, tasks: [installer, new FolderWatch(paths.cniBin, installer.folderChanged)] };
 }
@@ -75,7 +78,8 @@ export function tasksOf(config: AgentConfig, plugins: readonly string[], log: Lo
     run: (signal) => untilAborted(signal, () => source.watch(reconciler.sourceChanged, signal)),
     notReady: () => undefined,
   };
-  const machine = { exec, kernel, executable: process.execPath, warn: (text: string) => log('warn', text) };
+  const warn = (text: string): void => log('warn', text.trimEnd());
+  const machine = { exec, kernel, executable: mainFile(), warn, stderr: warn };
   const pools = () => podCidrSets(reconciler.podCIDRs);
   const sweep = config.sweep.enabled ? [new LeaseSweep({ config, machine, status, log, pools })] : [];
   const devices = () => reconciler.devices;

@@ -14,6 +14,7 @@ import { ipam } from './ipam.ts';
 import { kubectlCommand } from './kubectl/command.ts';
 import { pluginsCommand } from './plugins.ts';
 import { probeCommand } from './probe.ts';
+import { serveCommand } from './serve.ts';
 import { validate } from './validate.ts';
 import { version } from './version.ts';
 
@@ -30,6 +31,7 @@ const commands: readonly Command[] = [
   kubectlCommand,
   ipam,
   lab,
+  serveCommand,
   pluginsCommand,
   validate,
 ];

@@ -36,13 +36,17 @@ export function isOwn(file: string, own: string): boolean {
   return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
 }
 
-/** Runs it and answers what it wrote to standard output; its standard error goes to ours. Throws its error object as CniError. */
-async function execute(file: string, command: Request['command'], request: Request): Promise<string> {
-  const child = spawn(file, [], { env: { ...request.env, CNI_COMMAND: command }, stdio: ['pipe', 'pipe', 'inherit'] });
+/** Takes what a plugin writes to standard error. */
+export type Stderr = (text: string) => void;
+
+/** Runs it and answers what it wrote to standard output. Throws its error object as CniError. */
+async function execute(file: string, command: Request['command'], request: Request, stderr: Stderr): Promise<string> {
+  const child = spawn(file, [], { env: { ...request.env, CNI_COMMAND: command }, stdio: 'pipe' });
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     stdout += text;
   });
+  child.stderr.setEncoding('utf8').on('data', stderr);
   child.stdin.on('error', () => {}); // it may end without reading; its exit code tells
   child.stdin.end(request.stdin);
   const exit = await new Promise<number | string>((resolve, reject) => {
@@ -68,9 +72,9 @@ function errorOf(file: string, exit: number | string, stdout: string): CniError 
 }
 
 /** ADD of a delegated plugin; when it fails, its DEL runs before the error is thrown (spec section 4). */
-export async function delegateAdd(file: string, request: Request): Promise<Result> {
+export async function delegateAdd(file: string, request: Request, stderr: Stderr): Promise<Result> {
   try {
-    const stdout = await execute(file, 'ADD', request);
+    const stdout = await execute(file, 'ADD', request, stderr);
     let value: unknown;
     try {
       value = JSON.parse(stdout);
@@ -84,12 +88,12 @@ export async function delegateAdd(file: string, request: Request): Promise<Resul
     }
     return decodeResult(value, request.cniVersion, 'result');
   } catch (error) {
-    await execute(file, 'DEL', request).catch(() => {}); // the ADD's error is the one to tell
+    await execute(file, 'DEL', request, stderr).catch(() => {}); // the ADD's error is the one to tell
     throw error;
   }
 }
 
 /** Any other verb of a delegated plugin. */
-export async function delegate(file: string, request: Request): Promise<void> {
-  await execute(file, request.command, request);
+export async function delegate(file: string, request: Request, stderr: Stderr): Promise<void> {
+  await execute(file, request.command, request, stderr);
 }

@@ -5,7 +5,7 @@
 
 import { isObject, show } from '../decode.ts';
 import { CniError, ConfigError } from '../errors.ts';
-import { delegate, delegateAdd, findPlugin, isOwn } from './delegate.ts';
+import { delegate, delegateAdd, findPlugin, isOwn, type Stderr } from './delegate.ts';
 import { code } from './error.ts';
 import type { Plugin } from './skel.ts';
 import type { Request, Result } from './types.ts';
@@ -33,7 +33,7 @@ export function ipamType(request: Request): string | undefined {
 }
 
 /** The IPAM plugin of a type; `plugins` are those that can be called in-process. Throws CniError when it is not found, ConfigError when it gives no addresses. */
-export function openIpam<Host extends { readonly executable: string }>(
+export function openIpam<Host extends { readonly executable: string; readonly stderr: Stderr }>(
   type: string,
   request: Request,
   host: Host,
@@ -57,9 +57,9 @@ export function openIpam<Host extends { readonly executable: string }>(
   }
   return {
     own: false,
-    add: () => delegateAdd(file, request),
-    forward: () => delegate(file, request),
-    undo: () => delegate(file, { ...request, command: 'DEL' }),
+    add: () => delegateAdd(file, request, host.stderr),
+    forward: () => delegate(file, request, host.stderr),
+    undo: () => delegate(file, { ...request, command: 'DEL' }, host.stderr),
   };
 }
 

@@ -4,9 +4,10 @@
  */
 
 import { spawn } from 'node:child_process';
-import { type Stats, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { CommandError, type CommandReason } from '../errors.ts';
+import { isOurs } from './own.ts';
 
 export interface ExecOptions {
   /** Text for the program's standard input. */
@@ -24,15 +25,10 @@ export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<s
 
 const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'];
 
-/** Whether a file is this very executable by another name: with our folder on PATH, `bridge` is our plugin and not iproute2's. */
-function isOurselves(file: Stats): boolean {
-  const own = statSync(process.execPath, { throwIfNoEntry: false });
-  return own !== undefined && file.ino === own.ino && file.dev === own.dev;
-}
-
+/** With our folder on PATH, `bridge` is our plugin and not iproute2's. */
 function isProgram(file: string): boolean {
   const found = statSync(file, { throwIfNoEntry: false });
-  return found !== undefined && !isOurselves(found);
+  return found !== undefined && !isOurs(found);
 }
 
 /**

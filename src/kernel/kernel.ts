@@ -114,13 +114,17 @@ function writeSysctlBelow(root: string, { key, value, optional }: Sysctl): void 
   }
 }
 
+/** Of this process, so far. */
+let deletions = 0;
+
 /**
  * Links to be deleted by one request, for which the kernel waits once and not once for each: they are put into a group of their own,
  * and the group is deleted. A group that has the same number can only hold what another process is about to delete.
  */
 function deletion(names: readonly string[]): string[] {
   if (names.length === 1) return [`link delete dev ${names[0]}`];
-  const group = 0x40000000 + process.pid;
+  // processes have numbers below 2^22 (proc(5), pid_max)
+  const group = 0x40000000 + (deletions++ % 256) * 2 ** 22 + process.pid;
   return [...names.map((name) => `link set dev ${name} group ${group}`), `link delete group ${group}`];
 }
 

@@ -155,15 +155,18 @@ describe('culvert install', () => {
 
   it('takes the place of a build that is being executed', async () => {
     mkdirSync(bin());
-    copyFileSync(executable, bin('culvert'));
-    truncateSync(bin('culvert'), statSync(executable).size - markBytes);
-    writeFileSync(bin('culvert'), formatMark(other), { flag: 'a' });
+    for (const name of ['culvert', 'culvert-node']) {
+      const size = statSync(join(binDir, name)).size;
+      copyFileSync(join(binDir, name), bin(name));
+      truncateSync(bin(name), size - markBytes);
+      writeFileSync(bin(name), formatMark(other), { flag: 'a' });
+    }
     const env = { ...process.env, CNI_COMMAND: 'VERSION' };
     const running = spawn(bin('culvert'), { env, stdio: ['pipe', 'pipe', 'inherit'] }); // waits for its input
     const answer = new Promise<string>((resolve) => running.stdout.once('data', (text: Buffer) => resolve(`${text}`)));
     configure();
     expect(culvert('install')).toMatchObject({ status: 0 });
-    expect(readMark(bin('culvert'))).toEqual(own);
+    for (const name of ['culvert', 'culvert-node']) expect(readMark(bin(name))).toEqual(own);
     running.stdin.end('{"cniVersion":"1.1.0"}');
     expect(await answer).toContain('supportedVersions');
   });

@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runVariable } from './interrupted.ts';
+import { Served } from './served.ts';
 
 /** The plugins under test; CULVERT_BIN points at another suite to run the same cases on it. */
 export const binDir = process.env['CULVERT_BIN'] ?? join(import.meta.dirname, '../../dist/bin');
@@ -83,6 +84,7 @@ export class Host {
   /** A folder for leases and other files of this machine. */
   readonly dir: string;
   readonly #pods = new Set<string>();
+  readonly #served: Served | undefined;
   #made = 0;
 
   constructor(label = 'h') {
@@ -91,6 +93,8 @@ export class Host {
     this.dir = mkdtempSync(join(tmpdir(), `culvert-test-${ofRun}-`));
     run(['ip', 'netns', 'add', this.name]);
     this.exec('ip link set lo up');
+    // the same cases with plugins that are executed by `culvert serve`
+    if (process.env['CULVERT_SERVED'] === '1') this.#served = Served.start(this.netns, binDir);
   }
 
   get netns(): string {
@@ -137,6 +141,7 @@ export class Host {
   }
 
   remove(): void {
+    this.#served?.stop();
     for (const name of this.#pods) spawnSync('ip', ['netns', 'del', name]);
     spawnSync('ip', ['netns', 'del', this.name]);
     rmSync(this.dir, { recursive: true, force: true });

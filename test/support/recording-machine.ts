@@ -21,6 +21,7 @@ export function recordingMachine(record: string[], absent: () => 'error' | 'noth
   return {
     exec,
     executable: join(binDir, 'culvert'),
+    stderr() {},
     warn() {},
     kernel: {
       ...kernel,

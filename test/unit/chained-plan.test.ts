@@ -102,7 +102,10 @@ describe('forgetConnections()', () => {
       if (error) throw error;
       return '';
     };
-    await forgetConnections({ exec, kernel: createKernel(exec), executable: '', warn: (t) => said.push(t) }, flows);
+    await forgetConnections(
+      { exec, kernel: createKernel(exec), executable: '', warn: (t) => said.push(t), stderr: () => {} },
+      flows,
+    );
     return { ran, said };
   };
   const first = '-D -f ipv4 -p udp --orig-port-dst 53 --dst-nat 10.1.2.5';

@@ -40,6 +40,7 @@ async function call({ command, conf, id = 'c1', ifname = 'eth0', args = '' }: Ca
     kernel: createKernel(noPrograms),
     executable: '/nowhere',
     warn: (text) => void warnings.push(text),
+    stderr: () => {},
   };
   let stdout = '';
   const exit = await runPlugin(hostLocal, machine, {

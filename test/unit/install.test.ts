@@ -14,11 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { apply, look, plan } from '../../src/agent/install/executables.ts';
+import { apply, look, plan, type Sources } from '../../src/agent/install/executables.ts';
 import { formatMark, parseMark, readMark } from '../../src/agent/install/mark.ts';
 import { conflistName, otherConflists } from '../../src/agent/node-files.ts';
 
-const names = ['bridge', 'culvert', 'loopback'];
+const names = ['bridge', 'culvert', 'culvert-node', 'loopback'];
 const own = { version: '0.2.0', build: '0123456789abcdef' };
 const old = { version: '0.1.0', build: 'fedcba9876543210' };
 const keep = { foreign: 'keep', otherBuild: 'keep' } as const;
@@ -27,11 +27,13 @@ const program = (mark: typeof own): string => `\x7fELF a program${formatMark(mar
 let dir: string;
 let bin: string;
 let source: string;
+let sources: Sources;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'culvert-install-'));
   bin = join(dir, 'bin');
   source = join(dir, 'source');
   writeFileSync(source, program(own));
+  sources = { node: source, main: () => Buffer.from(`starts it${formatMark(own)}`) };
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
@@ -39,7 +41,7 @@ const steps = (wishes = keep as Parameters<typeof plan>[2]): string[] =>
   plan(look(bin, names), own, wishes).steps.map((s) => `${s.op} ${s.name} for ${s.was}`);
 const kept = (): string[] => plan(look(bin, names), own, keep).kept.map((k) => `${k.name} ${k.why}`);
 const install = (wishes = keep as Parameters<typeof plan>[2]) =>
-  apply(bin, plan(look(bin, names), own, wishes).steps, source);
+  apply(bin, plan(look(bin, names), own, wishes).steps, sources);
 
 describe('the mark', () => {
   it('is read from the end of a file, through links', () => {
@@ -68,10 +70,11 @@ describe('the mark', () => {
 });
 
 describe('installing', () => {
-  it('makes one real file and links, and then finds nothing to do', async () => {
+  it('makes two real files and links, and then finds nothing to do', async () => {
     await install();
-    expect(readFileSync(join(bin, 'culvert'), 'latin1')).toBe(program(own));
-    expect(statSync(join(bin, 'culvert')).mode & 0o777).toBe(0o755);
+    expect(readFileSync(join(bin, 'culvert-node'), 'latin1')).toBe(program(own));
+    expect(readFileSync(join(bin, 'culvert'), 'latin1')).toBe(`starts it${formatMark(own)}`);
+    for (const name of ['culvert', 'culvert-node']) expect(statSync(join(bin, name)).mode & 0o777).toBe(0o755);
     expect(readlinkSync(join(bin, 'loopback'))).toBe('culvert');
     expect(readdirSync(bin)).toEqual(names);
     expect(steps()).toEqual([]);
@@ -102,6 +105,7 @@ describe('installing', () => {
     expect(steps({ foreign: 'keep', otherBuild: 'replace' })).toEqual([
       'link bridge for culvert 0.1.0 (build fedcba9876543210)',
       'copy culvert for culvert 0.1.0 (build fedcba9876543210)',
+      'copy culvert-node for nothing',
       'link loopback for nothing',
     ]);
     const before = lstatSync(join(bin, 'culvert')).ino;
@@ -115,14 +119,16 @@ describe('installing', () => {
     mkdirSync(bin);
     symlinkSync(source, join(bin, 'culvert'));
     writeFileSync(join(bin, 'bridge'), program(own));
-    expect([steps(), kept()]).toEqual([['link loopback for nothing'], []]);
+    expect([steps(), kept()]).toEqual([['copy culvert-node for nothing', 'link loopback for nothing'], []]);
   });
 
   it('leaves nothing of its own behind when it fails, and what a killed one left goes later', async () => {
     mkdirSync(bin);
     const left = join(bin, '.culvert.0badcafe.next');
     writeFileSync(left, 'half');
-    await expect(apply(bin, plan(look(bin, names), own, keep).steps, join(dir, 'absent'))).rejects.toThrow(/ENOENT/);
+    await expect(
+      apply(bin, plan(look(bin, names), own, keep).steps, { ...sources, node: join(dir, 'absent') }),
+    ).rejects.toThrow(/ENOENT/);
     expect(readdirSync(bin)).toEqual(['.culvert.0badcafe.next']);
     await install();
     expect(readdirSync(bin)).toContain('.culvert.0badcafe.next'); // it may be at work

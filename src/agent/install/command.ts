@@ -4,10 +4,21 @@ import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Command, exitCode, UsageError } from '../../command.ts';
 import type { Machine } from '../../kernel/machine.ts';
+import { mainName, nodeName } from '../../kernel/own.ts';
 import { defaultConfigFile } from '../agent.ts';
 import { type AgentConfig, decodeConfig, readConfig } from '../config.ts';
-import { apply, describe, type InstallPlan, type Kept, look, mainName, plan, type Step } from './executables.ts';
-import { ownExecutable, ownMark } from './installer.ts';
+import {
+  apply,
+  describe,
+  executableNames,
+  type InstallPlan,
+  isReal,
+  type Kept,
+  look,
+  plan,
+  type Step,
+} from './executables.ts';
+import { ownMark, ownSources } from './installer.ts';
 
 const options = {
   config: { type: 'string' },
@@ -45,11 +56,11 @@ async function run(args: string[], machine: Machine, names: readonly string[]): 
   const foreign = values.replace || config.install === 'replace' ? 'replace' : 'keep';
   const planned = plan(look(folder, names), own, { foreign, otherBuild: 'replace' });
   const isDone = !values['dry-run'];
-  if (isDone) await apply(folder, planned.steps, ownExecutable);
+  if (isDone) await apply(folder, planned.steps, ownSources);
   const lines = report(folder, planned, describe(own), isDone);
   const text = values.json ? JSON.stringify({ folder, ...own, dryRun: !isDone, ...planned }) : lines.join('\n');
   process.stdout.write(`${text}\n`);
-  const lacks = planned.kept.some((k) => k.name === mainName) || (!isDone && planned.steps.length > 0);
+  const lacks = planned.kept.some((k) => isReal(k.name)) || (!isDone && planned.steps.length > 0);
   return lacks ? exitCode.problems : exitCode.fine;
 }
 
@@ -59,8 +70,8 @@ export const installCommand = (plugins: readonly string[]): Command => ({
   summary: "put the plugins' executables where the container runtime looks",
   help: `usage: culvert install [--config FILE] [--replace] [--dry-run] [--json]
 
-Copies this executable into the folder paths.cniBin of the agent's configuration (/opt/cni/bin) and makes a link to it for every
-plugin's name. Each file takes its place by rename, so it may be done while pods come and go, and again for an upgrade. A file of
+Copies "${mainName}" and "${nodeName}", which it becomes, into the folder paths.cniBin of the agent's configuration (/opt/cni/bin) and
+makes a link to the first for every plugin's name. Each file takes its place by rename, so it may be done while pods come and go, and again for an upgrade. A file of
 that name that is another program's stays. Does not start the agent, which writes the network configuration for the runtime.
 
   --config FILE   the agent's configuration (default ${defaultConfigFile}, or the defaults where there is none)
@@ -68,6 +79,6 @@ that name that is another program's stays. Does not start the agent, which write
   --dry-run       say what would be done
   --json          folder, version, build, and what is done (steps) and kept, as JSON
 
-Exit codes: 0 all is there, 1 "${mainName}" is another program's, or with --dry-run something to do, 2 wrong usage, 3 could not.`,
-  run: (args, machine) => run(args, machine, plugins),
+Exit codes: 0 all is there, 1 one of the two is another program's, or with --dry-run something to do, 2 wrong usage, 3 could not.`,
+  run: (args, machine) => run(args, machine, executableNames(plugins)),
 });

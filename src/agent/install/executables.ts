@@ -1,17 +1,23 @@
 /**
- * The plugins in a runtime's folder: one real file, `culvert`, and a symbolic link to it for every other name. What is there is
- * read, what is to be done is planned from that, and every single file takes its place by rename: a runtime may be executing the
- * old one ("text file busy"), and finds one or the other at any moment.
+ * The plugins in a runtime's folder: two real files, `culvert` and `culvert-node`, which it becomes, and a symbolic link to the first
+ * for every other name. What is there is read, what is to be done is planned from that, and every single file takes its place by
+ * rename: a runtime may be executing the old one ("text file busy"), and finds one or the other at any moment.
  */
 
 import { randomBytes } from 'node:crypto';
 import { constants, lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
-import { chmod, copyFile, open, rename, rm, symlink } from 'node:fs/promises';
+import { chmod, copyFile, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { mainName, nodeName } from '../../kernel/own.ts';
 import { type Mark, readMark } from './mark.ts';
 
-/** The file itself; the other names are links to it. */
-export const mainName = 'culvert';
+/** The real files, in the order in which they are put there: no moment has one that cannot run. */
+const realFiles = [nodeName, mainName];
+
+export const isReal = (name: string): boolean => realFiles.includes(name);
+
+/** All names in the folder, of the plugins and of what stands behind them. */
+export const executableNames = (plugins: readonly string[]): string[] => [...plugins, nodeName];
 
 /** What stands under a name. A copy of ours may be reached by a link of somebody else's. */
 export type Found =
@@ -47,7 +53,7 @@ function lookAtOne(folder: string, name: string): Found {
   const file = join(folder, name);
   const stats = lstatSync(file, { throwIfNoEntry: false });
   if (!stats) return { name, kind: 'absent' };
-  if (name !== mainName && stats.isSymbolicLink() && readlinkSync(file) === mainName) return { name, kind: 'link' };
+  if (!isReal(name) && stats.isSymbolicLink() && readlinkSync(file) === mainName) return { name, kind: 'link' };
   const mark = readMark(file);
   return mark ? { name, kind: 'copy', mark } : { name, kind: 'foreign' };
 }
@@ -63,7 +69,7 @@ export function plan(found: readonly Found[], own: Mark, wishes: Wishes): Instal
   const kept: Kept[] = [];
   for (const entry of found) {
     const { name, kind } = entry;
-    const op = name === mainName ? 'copy' : 'link';
+    const op = isReal(name) ? 'copy' : 'link';
     if (kind === 'absent') steps.push({ op, name, was: 'nothing' });
     else if (kind === 'foreign') {
       if (wishes.foreign === 'replace') steps.push({ op, name, was: "another program's file" });
@@ -120,20 +126,30 @@ async function place(folder: string, name: string, make: (next: string) => Promi
   }
 }
 
-async function copy(source: string, next: string): Promise<void> {
+/** Where the real files come from: the Node executable's file, and the bytes of what is executed, which it has in itself. */
+export interface Sources {
+  readonly node: string;
+  readonly main: () => Buffer;
+}
+
+async function copy(name: string, { node, main }: Sources, next: string): Promise<void> {
   // shares the blocks where the filesystem can
-  await copyFile(source, next, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  if (name === nodeName) await copyFile(node, next, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  else await writeFile(next, main(), { flag: 'wx' });
   await chmod(next, 0o755);
   await sync(next);
 }
 
-/** Makes the steps, `culvert` before the links to it. `source` is the executable to copy. Throws the system's error. */
-export async function apply(folder: string, steps: readonly Step[], source: string): Promise<void> {
+/** Makes the steps, each file before what leads to it. Throws the system's error. */
+export async function apply(folder: string, steps: readonly Step[], sources: Sources): Promise<void> {
   if (steps.length === 0) return;
   mkdirSync(folder, { recursive: true, mode: 0o755 });
-  const ordered = [...steps.filter((s) => s.op === 'copy'), ...steps.filter((s) => s.op === 'link')];
+  const ordered = [
+    ...realFiles.flatMap((name) => steps.filter((s) => s.name === name)),
+    ...steps.filter((s) => s.op === 'link'),
+  ];
   for (const { op, name } of ordered) {
-    await place(folder, name, (next) => (op === 'copy' ? copy(source, next) : symlink(mainName, next)));
+    await place(folder, name, (next) => (op === 'copy' ? copy(name, sources, next) : symlink(mainName, next)));
   }
   const left = abandoned(
     folder,

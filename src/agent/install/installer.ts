@@ -4,25 +4,30 @@
  * upgrade (or the way back) is a restart; afterwards another build is somebody's upgrade, and stays until the agent is restarted.
  */
 
+import { getRawAsset } from 'node:sea';
+import { mainName } from '../../kernel/own.ts';
 import type { Log } from '../log.ts';
 import { pause, type Task } from '../task.ts';
 import { Wake } from '../wake.ts';
-import { apply, describe, type InstallPlan, type Kept, look, mainName, plan } from './executables.ts';
+import { apply, describe, type InstallPlan, isReal, type Kept, look, plan, type Sources } from './executables.ts';
 import { type Mark, readMark } from './mark.ts';
 
 /** Also when this process runs from a file that was deleted or replaced. */
-export const ownExecutable = '/proc/self/exe';
+export const ownSources: Sources = {
+  node: '/proc/self/exe',
+  main: () => Buffer.from(getRawAsset(mainName) as ArrayBuffer),
+};
 
 /** This process's own mark. Throws when it is not the single executable. */
-export function ownMark(source = ownExecutable): Mark {
-  const mark = readMark(source);
+export function ownMark({ node } = ownSources): Mark {
+  const mark = readMark(node);
   if (mark) return mark;
-  throw new Error(`${source} bears no mark of the build, so there is nothing to install: run dist/bin/culvert`);
+  throw new Error(`${node} bears no mark of the build, so there is nothing to install: run dist/bin/culvert`);
 }
 
 export interface InstallerParts {
   readonly folder: string;
-  /** All plugins. */
+  /** Of all executables. */
   readonly names: readonly string[];
   /** Take the place of other programs' files too. */
   readonly replace: boolean;
@@ -30,8 +35,8 @@ export interface InstallerParts {
   readonly log: Log;
   /** Called when there is something to do or to say. */
   readonly changed: () => void;
-  /** The executable to copy, when it is not this process's own. */
-  readonly source?: string;
+  /** What to copy, when it is not this process's own. */
+  readonly sources?: Sources;
 }
 
 /** Somebody who deletes what we install over and over does not keep us busy with that alone. */
@@ -87,23 +92,23 @@ export class Installer implements Task {
   }
 
   async #ensure(): Promise<void> {
-    const { folder, source = ownExecutable, log } = this.#parts;
+    const { folder, sources = ownSources, log } = this.#parts;
     try {
-      const { steps, kept } = this.#plan(source);
-      await apply(folder, steps, source);
+      const { steps, kept } = this.#plan(sources);
+      await apply(folder, steps, sources);
       if (steps.length > 0) log('info', 'installed', { folder, names: steps.map((s) => s.name) });
-      this.#problems = kept.filter((k) => k.name === mainName).map((k) => inWords(folder, k));
+      this.#problems = kept.filter((k) => isReal(k.name)).map((k) => inWords(folder, k));
       if (this.#isFirst) this.#tellKept(kept);
-      this.#isDone ||= !kept.some((k) => k.name === mainName && k.why === 'foreign');
+      this.#isDone ||= !kept.some((k) => isReal(k.name) && k.why === 'foreign');
       this.#isFirst = false;
     } catch (error) {
       this.#problems = [`the plugin executables cannot be installed in ${folder}: ${(error as Error).message}`];
     }
   }
 
-  #plan(source: string): InstallPlan {
+  #plan(sources: Sources): InstallPlan {
     const { folder, names, replace } = this.#parts;
-    return plan(look(folder, names), ownMark(source), {
+    return plan(look(folder, names), ownMark(sources), {
       foreign: replace ? 'replace' : 'keep',
       otherBuild: this.#isFirst ? 'replace' : 'keep',
     });
@@ -111,7 +116,7 @@ export class Installer implements Task {
 
   #tellKept(kept: readonly Kept[]): void {
     const { folder, log } = this.#parts;
-    const others = kept.filter((k) => k.name !== mainName).map((k) => k.name);
+    const others = kept.filter((k) => !isReal(k.name)).map((k) => k.name);
     if (others.length > 0) log('info', "other programs' files stay", { folder, names: others });
   }
 }

@@ -14,7 +14,7 @@ import { render } from '../../plan/render.ts';
 import { passingOf } from '../../store/files.ts';
 import { leasedIn, list, stat, unless } from '../../store/lease-files.ts';
 import type { AgentConfig } from '../config.ts';
-import { abandoned, look, mainName } from '../install/executables.ts';
+import { abandoned, executableNames, isReal, look } from '../install/executables.ts';
 import { privateKeyFile } from '../keys.ts';
 import { conflistName, conflistNetwork, nodeFileIn } from '../node-files.ts';
 import { offloadFile } from '../offload.ts';
@@ -168,10 +168,10 @@ function leaseShare(leases: string): Share {
   ]);
 }
 
-/** The links before the file, so that at no moment one leads nowhere. */
+/** The links before the files, so that at no moment one leads nowhere. */
 function executablesIn(folder: string, plugins: readonly string[]): string[] {
-  const found = look(folder, plugins).filter((f) => f.kind === 'link' || f.kind === 'copy');
-  return found.map((f) => f.name).sort((a, b) => Number(a === mainName) - Number(b === mainName));
+  const found = look(folder, executableNames(plugins)).filter((f) => f.kind === 'link' || f.kind === 'copy');
+  return found.map((f) => f.name).sort((a, b) => Number(isReal(a)) - Number(isReal(b)));
 }
 
 /** What the agent leaves beside the node file and the network configuration. */
@@ -207,7 +207,7 @@ export async function findOwned(config: AgentConfig, plugins: readonly string[],
     pathShare('file', agentFiles(config)),
     pathShare(
       'executable',
-      [...executables, ...abandoned(cniBin, plugins, Number.POSITIVE_INFINITY)].map((name) => ({
+      [...executables, ...abandoned(cniBin, executableNames(plugins), Number.POSITIVE_INFINITY)].map((name) => ({
         path: join(cniBin, name),
       })),
     ),

@@ -1,0 +1,152 @@
+/**
+ * Plugins in a process that is there already: a pod is spared the start of Node, which is most of what a plugin costs. Every execution has
+ * a machine of its own, as it would have in a process of its own, and nothing stays of it. What comes in by the socket comes from
+ * a process of the same namespaces and of root's: it sees the same files, and may do the same.
+ */
+
+import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { type Plugin, runPlugin } from '../cni/skel.ts';
+import { createMachine, type Machine } from '../kernel/machine.ts';
+import { type Answer, decline, type Execution, formatAnswer, formatGreeting, parseExecution } from './wire.ts';
+
+/** Where programs of our namespaces look for us: `shim.c` says how it is named. */
+export function socketPath(folder = '/run/culvert/serve'): string {
+  const namespaces = ['net', 'mnt', 'pid'].map((kind) => `/proc/self/ns/${kind}`);
+  return join(folder, [...namespaces, '/'].map((path) => statSync(path).ino).join('-'));
+}
+
+/**
+ * Paths of a namespace that mean another one to us than to who named it (/proc/self), and those for which a descriptor would have to be
+ * kept open (src/apply/veth.ts).
+ */
+const canName = (netns: string): boolean =>
+  /^[\w./-]*$/.test(netns) && !/^\/(?:proc\/(?:self|thread-self)|dev)\//.test(netns);
+
+export interface ServeParts {
+  readonly plugins: ReadonlyMap<string, Plugin<Machine>>;
+  readonly build: string;
+  /** So many executions at a time; those that come meanwhile wait. */
+  readonly width: number;
+  readonly path: string;
+}
+
+export class Serve {
+  readonly #parts: ServeParts;
+  readonly #server: Server;
+  /** The newest execution of each attachment, while it is not done. */
+  readonly #newest = new Map<string, Promise<unknown>>();
+  readonly #waiting: (() => void)[] = [];
+  #atWork = 0;
+
+  constructor(parts: ServeParts) {
+    this.#parts = parts;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Throws when another answers there already. */
+  async listen(): Promise<void> {
+    const { path } = this.#parts;
+    if (await answers(path)) throw new Error(`another culvert serve answers in these namespaces (${path})`);
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    rmSync(path, { force: true }); // of one that was killed
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once('error', reject);
+    this.#server.listen(path, resolve);
+    await promise;
+  }
+
+  /** Takes no more, and resolves when all that was begun has been answered. */
+  async close(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    await promise;
+  }
+
+  #accept(socket: Socket): void {
+    const chunks: Buffer[] = [];
+    let isTaken = false;
+    const gone = new AbortController();
+    socket.on('error', () => {}); // 'close' follows
+    socket.on('close', () => gone.abort());
+    socket.on('end', () => {
+      gone.abort(); // it has nothing to say after its execution: it was killed
+      if (!isTaken) socket.destroy();
+    });
+    socket.on('data', (chunk: Buffer) => {
+      if (isTaken) return;
+      chunks.push(chunk);
+      try {
+        const execution = parseExecution(chunks.length === 1 ? chunk : Buffer.concat(chunks));
+        if (!execution) return;
+        isTaken = true;
+        void this.#answer(execution, gone.signal).then((text) => socket.end(text));
+      } catch {
+        socket.destroy();
+      }
+    });
+    socket.write(formatGreeting(this.#parts.build));
+  }
+
+  async #answer(execution: Execution, gone: AbortSignal): Promise<string> {
+    const { name, env } = execution;
+    const plugin = this.#parts.plugins.get(name);
+    if (!plugin || !canName(env['CNI_NETNS'] ?? '')) return decline;
+    return this.#afterEarlier(`${env['CNI_CONTAINERID']} ${env['CNI_IFNAME']}`, () =>
+      this.#inTurn(async () => (gone.aborted ? decline : formatAnswer(await execute(plugin, execution)))),
+    );
+  }
+
+  /**
+   * A runtime that kills an ADD calls DEL, and takes the ADD for ended, which with a process of its own it would be. Here it goes on, and
+   * must be done when DEL begins.
+   */
+  async #afterEarlier<T>(attachment: string, work: () => Promise<T>): Promise<T> {
+    const earlier = this.#newest.get(attachment);
+    const done = earlier ? earlier.then(work, work) : work();
+    this.#newest.set(attachment, done);
+    try {
+      return await done;
+    } finally {
+      if (this.#newest.get(attachment) === done) this.#newest.delete(attachment);
+    }
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#atWork >= this.#parts.width) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#atWork++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift(); // takes our place
+      if (next) next();
+      else this.#atWork--;
+    }
+  }
+}
+
+/** Whether somebody accepts at a socket. */
+function answers(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(path);
+  socket.on('connect', () => resolve(true));
+  socket.on('error', () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}
+
+async function execute(plugin: Plugin<Machine>, { env, input }: Execution): Promise<Answer> {
+  const said = { stdout: '', stderr: '' };
+  const stderr = (text: string): void => {
+    said.stderr += text;
+  };
+  const stdout = (text: string): void => {
+    said.stdout += text;
+  };
+  const machine = createMachine(env, stderr);
+  try {
+    return { exitCode: await runPlugin(plugin, machine, { env, readStdin: () => input, stdout, stderr }), ...said };
+  } finally {
+    machine.kernel.standBy([]); // those that stood by for nothing
+  }
+}

@@ -1,0 +1,190 @@
+/*
+ * dist/bin/culvert: what a container runtime executes under a plugin's name. Where `culvert serve` answers in the namespaces of this
+ * process, it is given the execution, and a pod is spared the start of Node; everywhere else, and for every other command, this
+ * process becomes `culvert-node`, which stands beside this file. Then nobody has read its input, and nothing is lost but a millisecond.
+ *
+ * Who answers (src/serve/serve.ts): a Unix socket named after the network, mount and process namespaces (namespaces(7)) and the root
+ * folder, so that whoever answers sees the same paths and links as this process would.
+ *   it says first   "culvert BUILD\n": it is awake, and no other build than this
+ *   it is told      "NAMES INPUT\n" (lengths in bytes), then this process's name and its environment, each ended by NUL, then its input
+ *   it answers      "CODE ERRORS OUTPUT\n" (exit code, lengths in bytes), then what goes to standard error and to standard output;
+ *                   or "decline\n", when this process has to do it itself
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#ifndef CULVERT_BUILD
+#error "CULVERT_BUILD: the build's name, as a string"
+#endif
+
+/* One that has not even greeted by then is stopped, or hopelessly busy. */
+enum { patience_ms = 1000, step = 16384 };
+
+extern char **environ;
+
+struct text {
+	char *bytes;
+	size_t length, room;
+};
+
+static _Noreturn void fail(int code, const char *message, const char *path)
+{
+	fprintf(stderr, "culvert: %s: %s: %s\n", path, message, strerror(errno));
+	if (getenv("CNI_COMMAND"))
+		printf("{\"cniVersion\":\"1.1.0\",\"code\":%d,\"msg\":\"%s\"}\n", code, message);
+	exit(1);
+}
+
+static void append(struct text *text, const void *bytes, size_t length)
+{
+	if (text->length + length > text->room) {
+		text->room = 2 * (text->length + length);
+		text->bytes = realloc(text->bytes, text->room);
+		if (!text->bytes)
+			fail(5, "no memory for the input", "culvert");
+	}
+	memcpy(text->bytes + text->length, bytes, length);
+	text->length += length;
+}
+
+/* Everything up to the end; whether it could be read. */
+static int read_all(int fd, struct text *text)
+{
+	char bytes[step];
+	for (;;) {
+		ssize_t n = read(fd, bytes, sizeof bytes);
+		if (n == 0)
+			return 1;
+		if (n > 0)
+			append(text, bytes, n);
+		else if (errno != EINTR)
+			return 0;
+	}
+}
+
+static int write_all(int fd, const char *bytes, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(fd, bytes, length);
+		if (n < 0 && errno == EAGAIN)
+			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			return 0;
+		else if (n > 0)
+			bytes += n, length -= n;
+	}
+	return 1;
+}
+
+/* Becomes the Node executable. `input`: what has been read of standard input, to be read again. */
+static _Noreturn void become_node(char **argv, const struct text *input)
+{
+	char own[PATH_MAX], path[PATH_MAX + 16];
+	ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
+	if (length < 0)
+		fail(100, "cannot tell where this program is", "/proc/self/exe");
+	own[length] = 0;
+	snprintf(path, sizeof path, "%s/culvert-node", dirname(own));
+	if (input) {
+		int copy = memfd_create("stdin", 0);
+		if (copy < 0 || !write_all(copy, input->bytes, input->length) || lseek(copy, 0, SEEK_SET) < 0 || dup2(copy, 0) < 0)
+			fail(5, "cannot keep the input", "stdin");
+	}
+	execv(path, argv);
+	fail(100, "cannot run culvert-node, which belongs beside culvert; `culvert install` puts it there", path);
+}
+
+static unsigned long long inode_of(const char *path)
+{
+	struct stat found;
+	return stat(path, &found) == 0 ? found.st_ino : 0;
+}
+
+/* The descriptor of who answers in our namespaces, or -1. */
+static int call(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	snprintf(address.sun_path, sizeof address.sun_path, "/run/culvert/serve/%llu-%llu-%llu-%llu", inode_of("/proc/self/ns/net"),
+		 inode_of("/proc/self/ns/mnt"), inode_of("/proc/self/ns/pid"), inode_of("/"));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Whether it greets in time, and is the same build. */
+static int is_greeted(int fd)
+{
+	static const char want[] = "culvert " CULVERT_BUILD "\n";
+	char got[sizeof want - 1];
+	if (poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, patience_ms) != 1)
+		return 0;
+	return recv(fd, got, sizeof got, 0) == sizeof got && memcmp(got, want, sizeof got) == 0;
+}
+
+/* Sends the execution, and reads the answer up to its end. */
+static void ask(int fd, const char *name, const struct text *input, struct text *answer)
+{
+	struct text names = { 0 };
+	char head[64];
+	append(&names, name, strlen(name) + 1);
+	for (char **variable = environ; *variable; variable++)
+		append(&names, *variable, strlen(*variable) + 1);
+	int length = snprintf(head, sizeof head, "%zu %zu\n", names.length, input->length);
+	signal(SIGPIPE, SIG_IGN); /* it may end at any time */
+	if (write_all(fd, head, length) && write_all(fd, names.bytes, names.length) && write_all(fd, input->bytes, input->length))
+		read_all(fd, answer);
+	signal(SIGPIPE, SIG_DFL);
+	free(names.bytes);
+}
+
+/* Says what it answered and ends with its exit code; comes back when that was no whole answer. */
+static void pass_on(const struct text *answer)
+{
+	int code, head = 0;
+	size_t errors, output;
+	if (sscanf(answer->bytes, "%d %zu %zu\n%n", &code, &errors, &output, &head) != 3 || head == 0)
+		return;
+	if (answer->length != head + errors + output + 1) /* with the NUL that ends it here */
+		return;
+	signal(SIGPIPE, SIG_IGN);
+	write_all(2, answer->bytes + head, errors);
+	write_all(1, answer->bytes + head + errors, output);
+	exit(code);
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = getenv("CNI_COMMAND");
+	int fd = verb && argc == 1 ? call() : -1;
+	if (fd < 0)
+		become_node(argv, NULL);
+	struct text input = { 0 }, answer = { 0 };
+	if (!is_greeted(fd) || (!read_all(0, &input) && input.length == 0)) {
+		close(fd);
+		become_node(argv, NULL);
+	}
+	const char *slash = strrchr(argv[0], '/');
+	ask(fd, slash ? slash + 1 : argv[0], &input, &answer);
+	append(&answer, "", 1);
+	pass_on(&answer);
+	/* An ADD of which nobody knows how far it came must not be begun again; what the other verbs do may be done twice. */
+	errno = ECONNRESET;
+	if (strcmp(verb, "ADD") == 0 && strcmp(answer.bytes, "decline\n") != 0)
+		fail(11, "culvert serve ended while it was at work on this; try again", argv[0]);
+	become_node(argv, &input);
+}
