@@ -135,7 +135,7 @@ const names = ['a', 'b', 'c'];
 const isWanted = process.env['REQUIRE_ALL'] === '1';
 
 beforeEach(({ skip }) => {
-  if (!isWanted) skip(`ten minutes of emulated processors${onDemand}`);
+  if (!isWanted) skip(`a quarter of an hour of emulated processors${onDemand}`);
 });
 
 beforeAll(async () => {
