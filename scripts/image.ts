@@ -33,7 +33,8 @@ const programs = [
 const data = ['/etc/iproute2', '/usr/share/iproute2', '/etc/protocols'];
 
 const root = join(import.meta.dirname, '..');
-const executable = join(root, 'dist/bin/culvert');
+/** By itself: no runtime executes what is in the image. */
+const executable = join(root, 'dist/bin/culvert-node');
 const archive = join(root, 'dist/culvert-image.tar');
 const { version, license } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, string>;
 const image = `localhost/culvert:${version}`;

@@ -20,6 +20,7 @@ import { withKeys } from './keys.ts';
 import { LeaseSweep } from './lease-sweep.ts';
 import { createLog, type Log } from './log.ts';
 import { Monitor } from './monitor.ts';
+import { askForServe } from './node-files.ts';
 import { ChecksumOffload } from './offload.ts';
 import { PathMtu } from './path-mtu.ts';
 import { Poll } from './poll.ts';
@@ -149,6 +150,7 @@ async function run(args: string[], plugins: readonly string[]): Promise<number> 
     const config = readConfig(file, notes);
     log = createLog(config.log === 'debug', (line) => void process.stdout.write(line));
     for (const note of notes) log('warn', `${file}: ${note}`);
+    askForServe(config);
     await runTasks(tasksOf(withKeys(config, true), plugins, log), log);
     return exitCode.fine;
   } catch (error) {

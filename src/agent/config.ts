@@ -119,6 +119,7 @@ export const configSchema = z.object(
       )
       .prefault({}),
     install: z.union([z.boolean(), z.literal('replace')], wantInstall).default(false),
+    serve: yesOrNo(false),
     paths: z
       .object(
         {

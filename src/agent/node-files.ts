@@ -1,6 +1,6 @@
 /** What the agent leaves for the runtime and the `culvert` plugin: the node file, then, last, the network configuration list. */
 
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodePlan, podBridge } from '../plan/node.ts';
 import { readIfThere, writeDocument } from '../store/files.ts';
@@ -56,6 +56,22 @@ export function writeNodeFiles(config: AgentConfig, plan: NodePlan): string[] {
     ...(writeDocument(nodeFile, nodeDocument(config, plan)) ? [nodeFile] : []),
     ...(writeDocument(list, conflist(nodeFile)) ? [list] : []),
   ];
+}
+
+/** Of `culvert serve`: its sockets, and what asks for it (src/serve/shim.c looks in /run/culvert). */
+export const serveFolderIn = (run: string): string => join(run, 'serve');
+
+/** Asks whatever a runtime executes next to start `culvert serve`, or whoever was started so to end. */
+export function askForServe({ serve, paths }: Pick<AgentConfig, 'serve' | 'paths'>): void {
+  const folder = serveFolderIn(paths.run);
+  const wanted = join(folder, 'wanted');
+  if (!serve) {
+    rmSync(wanted, { force: true });
+    return;
+  }
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  writeFileSync(wanted, '', { mode: 0o600 });
+  utimesSync(wanted, 0, 0); // when it was tried last
 }
 
 /** Tells plugins why this node cannot attach pods, unless it once could: then they go on as before. */

@@ -10,15 +10,15 @@ import { StoreError } from '../errors.ts';
 
 const patienceMs = 10_000;
 
-/** Undefined when another has the name. */
-function listen(path: string): Promise<Server | undefined> {
+/** Takes a name, until the answer is closed or this process ends. Undefined when another has it. */
+export function takeName(name: string): Promise<Server | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<Server | undefined>();
   const server = createServer((peer) => peer.destroy());
   server.once('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EADDRINUSE') resolve(undefined);
     else reject(new StoreError('io', `cannot lock: ${error.message}`, { cause: error }));
   });
-  server.listen(path, () => resolve(server));
+  server.listen(`\0culvert:${name}`, () => resolve(server));
   return promise;
 }
 
@@ -27,7 +27,7 @@ async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   const started = performance.now();
   let server: Server | undefined;
   while (!server) {
-    server = await listen(`\0culvert:${name}`);
+    server = await takeName(name);
     if (server) break;
     if (performance.now() - started > patienceMs) {
       throw new StoreError('locked', `"${name}" was not free for ${patienceMs} ms: another plugin is at work there`);

@@ -5,14 +5,19 @@
  */
 
 import { mkdirSync, rmSync, statSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { dirname, join } from 'node:path';
+import { createServer, type Server, type Socket } from 'node:net';
+import { basename, dirname, join } from 'node:path';
 import { type Plugin, runPlugin } from '../cni/skel.ts';
+import { takeName } from '../kernel/lock.ts';
 import { createMachine, type Machine } from '../kernel/machine.ts';
 import { type Answer, decline, type Execution, formatAnswer, formatGreeting, parseExecution } from './wire.ts';
 
-/** Where programs of our namespaces look for us: `shim.c` says how it is named. */
-export function socketPath(folder = '/run/culvert/serve'): string {
+/** Where programs of our namespaces look for us, and for whether we are wanted: `shim.c` knows the names. */
+const folder = '/run/culvert/serve';
+
+export const wantedFile = join(folder, 'wanted');
+
+export function socketPath(): string {
   const namespaces = ['net', 'mnt', 'pid'].map((kind) => `/proc/self/ns/${kind}`);
   return join(folder, [...namespaces, '/'].map((path) => statSync(path).ino).join('-'));
 }
@@ -35,6 +40,7 @@ export interface ServeParts {
 export class Serve {
   readonly #parts: ServeParts;
   readonly #server: Server;
+  #name: Server | undefined;
   /** The newest execution of each attachment, while it is not done. */
   readonly #newest = new Map<string, Promise<unknown>>();
   readonly #waiting: (() => void)[] = [];
@@ -48,7 +54,8 @@ export class Serve {
   /** Throws when another answers there already. */
   async listen(): Promise<void> {
     const { path } = this.#parts;
-    if (await answers(path)) throw new Error(`another culvert serve answers in these namespaces (${path})`);
+    this.#name = await takeName(`serve:${basename(path)}`);
+    if (!this.#name) throw new Error(`another culvert serve answers in these namespaces (${path})`);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     rmSync(path, { force: true }); // of one that was killed
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -62,6 +69,7 @@ export class Serve {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
     await promise;
+    this.#name?.close();
   }
 
   #accept(socket: Socket): void {
@@ -124,15 +132,6 @@ export class Serve {
       else this.#atWork--;
     }
   }
-}
-
-/** Whether somebody accepts at a socket. */
-function answers(path: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect(path);
-  socket.on('connect', () => resolve(true));
-  socket.on('error', () => resolve(false));
-  return promise.finally(() => socket.destroy());
 }
 
 async function execute(plugin: Plugin<Machine>, { env, input }: Execution): Promise<Answer> {

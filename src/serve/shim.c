@@ -9,9 +9,13 @@
  *   it is told      "NAMES INPUT\n" (lengths in bytes), then this process's name and its environment, each ended by NUL, then its input
  *   it answers      "CODE ERRORS OUTPUT\n" (exit code, lengths in bytes), then what goes to standard error and to standard output;
  *                   or "decline\n", when this process has to do it itself
+ *
+ * Where nobody answers and the agent has left a file that asks for it (src/agent/node-files.ts), this process starts one, for those
+ * that come after it: an agent in a container could not, for its paths are not the runtime's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <poll.h>
@@ -23,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef CULVERT_BUILD
@@ -30,7 +35,11 @@
 #endif
 
 /* One that has not even greeted by then is stopped, or hopelessly busy. */
-enum { patience_ms = 1000, step = 16384 };
+enum { patience_ms = 1000, step = 16384, retry_seconds = 10 };
+
+#define FOLDER "/run/culvert/serve"
+
+static const char wanted[] = FOLDER "/wanted";
 
 extern char **environ;
 
@@ -88,15 +97,22 @@ static int write_all(int fd, const char *bytes, size_t length)
 	return 1;
 }
 
-/* Becomes the Node executable. `input`: what has been read of standard input, to be read again. */
-static _Noreturn void become_node(char **argv, const struct text *input)
+static const char *node_path(void)
 {
-	char own[PATH_MAX], path[PATH_MAX + 16];
+	static char path[PATH_MAX + 16];
+	char own[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
 	if (length < 0)
 		fail(100, "cannot tell where this program is", "/proc/self/exe");
 	own[length] = 0;
 	snprintf(path, sizeof path, "%s/culvert-node", dirname(own));
+	return path;
+}
+
+/* Becomes the Node executable. `input`: what has been read of standard input, to be read again. */
+static _Noreturn void become_node(char **argv, const struct text *input)
+{
+	const char *path = node_path();
 	if (input) {
 		int copy = memfd_create("stdin", 0);
 		if (copy < 0 || !write_all(copy, input->bytes, input->length) || lseek(copy, 0, SEEK_SET) < 0 || dup2(copy, 0) < 0)
@@ -116,7 +132,7 @@ static unsigned long long inode_of(const char *path)
 static int call(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	snprintf(address.sun_path, sizeof address.sun_path, "/run/culvert/serve/%llu-%llu-%llu-%llu", inode_of("/proc/self/ns/net"),
+	snprintf(address.sun_path, sizeof address.sun_path, FOLDER "/%llu-%llu-%llu-%llu", inode_of("/proc/self/ns/net"),
 		 inode_of("/proc/self/ns/mnt"), inode_of("/proc/self/ns/pid"), inode_of("/"));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
@@ -124,6 +140,27 @@ static int call(void)
 	if (fd >= 0)
 		close(fd);
 	return -1;
+}
+
+/* Starts one that answers, where that is wanted and was not tried just now. It has nothing of the runtime's: no pipe, no variable. */
+static void start_serving(void)
+{
+	struct stat file;
+	if (stat(wanted, &file) != 0 || llabs((long long)time(NULL) - file.st_mtime) < retry_seconds)
+		return;
+	if (utimensat(AT_FDCWD, wanted, NULL, 0) != 0 || fork() != 0)
+		return;
+	char *argv[] = { "culvert", "serve", "--while-wanted", NULL };
+	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	const char *path = node_path();
+	int null = open("/dev/null", O_RDWR);
+	if (null < 0 || setsid() < 0 || chdir("/") != 0)
+		_exit(1);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	close_range(3, ~0U, 0);
+	execve(path, argv, env);
+	_exit(1);
 }
 
 /* Whether it greets in time, and is the same build. */
@@ -171,8 +208,11 @@ int main(int argc, char **argv)
 {
 	const char *verb = getenv("CNI_COMMAND");
 	int fd = verb && argc == 1 ? call() : -1;
-	if (fd < 0)
+	if (fd < 0) {
+		if (verb && argc == 1)
+			start_serving();
 		become_node(argv, NULL);
+	}
 	struct text input = { 0 }, answer = { 0 };
 	if (!is_greeted(fd) || (!read_all(0, &input) && input.length == 0)) {
 		close(fd);

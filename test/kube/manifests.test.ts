@@ -169,6 +169,19 @@ if (lacking('wireguard')) {
   }, 300_000);
 }
 
+/** `culvert serve` on a node, "PID its command line". */
+const serving = (node: string): string => lab.on(node, 'pgrep -af ^culvert.serve').stdout.trim();
+
+it('has plugins served on every node, by one process that the first pod started', () => {
+  for (const node of nodes) {
+    expect(serving(node)).toMatch(/^\d+ culvert serve --while-wanted$/);
+    const env = 'CNI_COMMAND=VERSION CNI_PATH=/opt/cni/bin';
+    const traced = lab.on(node, `env ${env} strace -f -qq -e trace=execve /opt/cni/bin/loopback`);
+    expect(traced.stdout).toContain('supportedVersions');
+    expect(traced.stderr.match(/execve\(/g), traced.stderr).toHaveLength(1);
+  }
+});
+
 it('has its agents replaced without losing a packet', async () => {
   const flows = await pingBoth();
   system('rollout', 'restart', 'daemonset/culvert');
@@ -193,6 +206,8 @@ it('leaves nodes as they were', async () => {
   for (const node of nodes) {
     expect(lab.on(node, '/opt/cni/bin/culvert uninstall')).toMatchObject({ status: 0, stderr: '' });
     expect(lab.on(node, 'ls /opt/cni/bin /etc/cni/net.d').stdout).not.toMatch(/culvert/);
+    await until('nobody serves plugins any more', () => serving(node) === '', 10_000);
+    expect(lab.on(node, 'ls /run').stdout).not.toMatch(/culvert/);
   }
   expect(nodes.map(shown)).toEqual(before);
 }, 300_000);

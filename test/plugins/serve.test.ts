@@ -256,6 +256,66 @@ describe('culvert serve', () => {
   });
 });
 
+describe('where an agent has asked for it', () => {
+  /** A mount namespace with a /run/culvert of its own, in the machine's network namespace. */
+  let node: ChildProcess;
+  const on = (line: string, input = ''): string =>
+    run(['nsenter', `--target=${node.pid}`, '--net', '--mount', '--', 'sh', '-c', line], input);
+  const serving = (): string =>
+    on(`for p in $(pgrep -f ^culvert.serve); do
+    [ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ] && echo $p; done; true`).trim();
+  const version = (): string => on(`CNI_COMMAND=VERSION CNI_PATH=${binDir} ${join(binDir, 'loopback')}`, '{}');
+  beforeEach(async () => {
+    const script = 'mkdir -p /run/culvert && mount -t tmpfs serve /run/culvert && echo made && exec sleep 1000';
+    node = spawn('nsenter', [`--net=${host.netns}`, '--', 'unshare', '--mount', 'sh', '-c', script]);
+    await new Promise((resolve) => node.stdout?.once('data', resolve));
+  });
+  afterEach(async () => {
+    on('rm -rf /run/culvert/serve');
+    await expect.poll(serving, { timeout: 10_000 }).toBe('');
+    node.kill('SIGKILL');
+    await exitOf(node);
+  });
+
+  it('the first execution starts it, and it ends when it is wanted no longer', async () => {
+    expect(version()).toContain('supportedVersions');
+    expect(serving()).toBe('');
+    on('mkdir -m 700 /run/culvert/serve && touch -d @0 /run/culvert/serve/wanted');
+    expect(version()).toContain('supportedVersions');
+    await expect.poll(() => on('ls /run/culvert/serve'), { timeout: 10_000 }).toMatch(/^\d+-\d+-\d+-\d+\nwanted\n$/);
+    const pid = serving();
+    expect(pid).toMatch(/^\d+$/);
+    // nothing of the runtime's: neither its variables nor its descriptors, its folder or its session
+    expect(on(`tr '\\0' '\\n' </proc/${pid}/environ`)).toMatch(/^PATH=[^\n]*\n$/);
+    expect(on(`ls -l /proc/${pid}/fd | grep -E ' [012] ->'`).match(/\/dev\/null/g)).toHaveLength(3);
+    expect(on(`readlink /proc/${pid}/cwd`)).toBe('/\n');
+    for (let i = 0; i < 5; i++) version();
+    expect(serving()).toBe(pid);
+    on('rm /run/culvert/serve/wanted');
+    await expect.poll(serving, { timeout: 10_000 }).toBe('');
+    expect(on('ls /run/culvert/serve')).toBe('');
+    expect(version()).toContain('supportedVersions');
+  });
+
+  it('many at once start one, and one that was killed comes back, ten seconds after the last try', async () => {
+    on('mkdir -m 700 /run/culvert/serve && touch -d @0 /run/culvert/serve/wanted');
+    const call = `CNI_COMMAND=VERSION CNI_PATH=${binDir} ${join(binDir, 'loopback')} </dev/null >/dev/null`;
+    on(`for i in 1 2 3 4 5 6 7 8; do ${call} & done; wait`);
+    const socket = () => on('ls /run/culvert/serve | grep -v wanted || true').trim();
+    await expect.poll(socket, { timeout: 10_000 }).not.toBe('');
+    const first = serving();
+    expect(first).toMatch(/^\d+$/);
+    on(`kill -9 ${first}`);
+    on('touch /run/culvert/serve/wanted'); // as if it had been tried just now
+    version();
+    await sleep(1000);
+    expect(serving()).toBe('');
+    on('touch -d "11 seconds ago" /run/culvert/serve/wanted');
+    version();
+    await expect.poll(serving, { timeout: 10_000 }).toMatch(/^\d+$/);
+  });
+});
+
 describe('kill -9', () => {
   it('of served ADDs, each followed by DEL at once: nothing is left', async () => {
     start();

@@ -16,7 +16,7 @@ import { leasedIn, list, stat, unless } from '../../store/lease-files.ts';
 import type { AgentConfig } from '../config.ts';
 import { abandoned, executableNames, isReal, look } from '../install/executables.ts';
 import { privateKeyFile } from '../keys.ts';
-import { conflistName, conflistNetwork, nodeFileIn } from '../node-files.ts';
+import { conflistName, conflistNetwork, nodeFileIn, serveFolderIn } from '../node-files.ts';
 import { offloadFile } from '../offload.ts';
 import { applyInParts } from '../parts.ts';
 import { pathMtuFile } from '../path-mtu.ts';
@@ -180,6 +180,10 @@ function agentFiles(config: AgentConfig): { path: string; detail?: string }[] {
   const birds = list(run).filter((name) => /^bird\.|\.password(?:\.next)?$/.test(name));
   return [
     ...birds.sort().map((name) => ({ path: join(run, name) })),
+    ...list(serveFolderIn(run)).map((name) => ({
+      path: join(serveFolderIn(run), name),
+      ...(name !== 'wanted' && { detail: 'culvert serve ends' }),
+    })),
     ...replaced(pathMtuFile(run), 'what was measured of the paths to other nodes'),
     ...replaced(chosenFile(run), 'what mode auto has chosen'),
     ...replaced(offloadFile(run), 'what was found of checksum offload'),
@@ -214,7 +218,7 @@ export async function findOwned(config: AgentConfig, plugins: readonly string[],
   ];
   return {
     shares: shares.filter((s) => s.items.length > 0),
-    folders: [run, state, join(leases, '.culvert')],
+    folders: [serveFolderIn(run), run, state, join(leases, '.culvert')],
     pods: podsOf(kernel.state),
     executables,
     remarks: sysctls.remarks,
