@@ -26,7 +26,8 @@ async function run(args: string[], machine: Machine): Promise<number> {
   if (!mark) throw new Error('this is not the built executable, which alone knows its build: run dist/bin/culvert');
   const own = inodeOf('/proc/self/exe');
   const path = socketPath();
-  const serve = new Serve({ plugins, build: mark.build, width, path });
+  const failed = (error: unknown): void => machine.warn(`serve: ${(error as Error).stack ?? String(error)}`);
+  const serve = new Serve({ plugins, build: mark.build, width, path, failed });
   await serve.listen();
   machine.warn(`serve: plugins of build ${mark.build} at ${path}`);
   const { promise, resolve } = Promise.withResolvers<string>();

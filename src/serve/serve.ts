@@ -35,12 +35,16 @@ export interface ServeParts {
   /** So many executions at a time; those that come meanwhile wait. */
   readonly width: number;
   readonly path: string;
+  /** Told of what no plugin should throw. */
+  readonly failed: (error: unknown) => void;
 }
 
 export class Serve {
   readonly #parts: ServeParts;
   readonly #server: Server;
   #name: Server | undefined;
+  /** To those that have not said yet what to do. */
+  readonly #listening = new Set<Socket>();
   /** The newest execution of each attachment, while it is not done. */
   readonly #newest = new Map<string, Promise<unknown>>();
   readonly #waiting: (() => void)[] = [];
@@ -64,32 +68,42 @@ export class Serve {
     await promise;
   }
 
-  /** Takes no more, and resolves when all that was begun has been answered. */
+  /** Takes no more, and resolves when all that was begun has been answered. Who has not said yet what to do does it itself. */
   async close(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
+    for (const socket of this.#listening) socket.end(decline, () => socket.destroy());
     await promise;
     this.#name?.close();
   }
 
   #accept(socket: Socket): void {
     const chunks: Buffer[] = [];
-    let isTaken = false;
     const gone = new AbortController();
+    this.#listening.add(socket);
     socket.on('error', () => {}); // 'close' follows
-    socket.on('close', () => gone.abort());
+    socket.on('close', () => {
+      this.#listening.delete(socket);
+      gone.abort();
+    });
     socket.on('end', () => {
       gone.abort(); // it has nothing to say after its execution: it was killed
-      if (!isTaken) socket.destroy();
+      if (this.#listening.has(socket)) socket.destroy();
     });
     socket.on('data', (chunk: Buffer) => {
-      if (isTaken) return;
+      if (!this.#listening.has(socket)) return;
       chunks.push(chunk);
       try {
         const execution = parseExecution(chunks.length === 1 ? chunk : Buffer.concat(chunks));
         if (!execution) return;
-        isTaken = true;
-        void this.#answer(execution, gone.signal).then((text) => socket.end(text));
+        this.#listening.delete(socket);
+        this.#answer(execution, gone.signal).then(
+          (text) => socket.end(text),
+          (error: unknown) => {
+            this.#parts.failed(error);
+            socket.destroy();
+          },
+        );
       } catch {
         socket.destroy();
       }

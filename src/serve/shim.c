@@ -34,8 +34,12 @@
 #error "CULVERT_BUILD: the build's name, as a string"
 #endif
 
-/* One that has not even greeted by then is stopped, or hopelessly busy. */
-enum { patience_ms = 1000, step = 16384, retry_seconds = 10 };
+enum {
+	greeting_ms = 1000, /* one that has not greeted by then is stopped, or hopelessly busy */
+	answer_ms = 60000,  /* no plugin of ours takes longer */
+	retry_seconds = 10,
+	step = 16384,
+};
 
 #define FOLDER "/run/culvert/serve"
 
@@ -68,31 +72,34 @@ static void append(struct text *text, const void *bytes, size_t length)
 	text->length += length;
 }
 
-/* Everything up to the end; whether it could be read. */
-static int read_all(int fd, struct text *text)
+/* Everything up to the end; whether it came, and each part of it in time (-1: at any time). */
+static int read_all(int fd, struct text *text, int timeout_ms)
 {
 	char bytes[step];
 	for (;;) {
+		if (poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, timeout_ms) == 0)
+			return 0;
 		ssize_t n = read(fd, bytes, sizeof bytes);
 		if (n == 0)
 			return 1;
 		if (n > 0)
 			append(text, bytes, n);
-		else if (errno != EINTR)
+		else if (errno != EINTR && errno != EAGAIN)
 			return 0;
 	}
 }
 
-static int write_all(int fd, const char *bytes, size_t length)
+/* Whether all of it went, each part in time. */
+static int write_all(int fd, const char *bytes, size_t length, int timeout_ms)
 {
 	while (length > 0) {
 		ssize_t n = write(fd, bytes, length);
-		if (n < 0 && errno == EAGAIN)
-			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, -1);
-		else if (n < 0 && errno != EINTR)
-			return 0;
-		else if (n > 0)
+		if (n > 0)
 			bytes += n, length -= n;
+		else if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return 0;
+		else if (poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, timeout_ms) == 0)
+			return 0;
 	}
 	return 1;
 }
@@ -115,7 +122,7 @@ static _Noreturn void become_node(char **argv, const struct text *input)
 	const char *path = node_path();
 	if (input) {
 		int copy = memfd_create("stdin", 0);
-		if (copy < 0 || !write_all(copy, input->bytes, input->length) || lseek(copy, 0, SEEK_SET) < 0 || dup2(copy, 0) < 0)
+		if (copy < 0 || !write_all(copy, input->bytes, input->length, -1) || lseek(copy, 0, SEEK_SET) < 0 || dup2(copy, 0) < 0)
 			fail(5, "cannot keep the input", "stdin");
 	}
 	execv(path, argv);
@@ -128,13 +135,16 @@ static unsigned long long inode_of(const char *path)
 	return stat(path, &found) == 0 ? found.st_ino : 0;
 }
 
-/* The descriptor of who answers in our namespaces, or -1. */
+/* The descriptor of who answers in our namespaces, or -1. Never waits: a queue that is full is one that nobody looks at. */
 static int call(void)
 {
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return -1; /* ours would take its place */
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	snprintf(address.sun_path, sizeof address.sun_path, FOLDER "/%llu-%llu-%llu-%llu", inode_of("/proc/self/ns/net"),
 		 inode_of("/proc/self/ns/mnt"), inode_of("/proc/self/ns/pid"), inode_of("/"));
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
 	if (fd >= 0)
@@ -148,11 +158,11 @@ static void start_serving(void)
 	struct stat file;
 	if (stat(wanted, &file) != 0 || llabs((long long)time(NULL) - file.st_mtime) < retry_seconds)
 		return;
-	if (utimensat(AT_FDCWD, wanted, NULL, 0) != 0 || fork() != 0)
-		return;
 	char *argv[] = { "culvert", "serve", "--while-wanted", NULL };
 	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	const char *path = node_path();
+	if (utimensat(AT_FDCWD, wanted, NULL, 0) != 0 || fork() != 0)
+		return;
 	int null = open("/dev/null", O_RDWR);
 	if (null < 0 || setsid() < 0 || chdir("/") != 0)
 		_exit(1);
@@ -168,12 +178,12 @@ static int is_greeted(int fd)
 {
 	static const char want[] = "culvert " CULVERT_BUILD "\n";
 	char got[sizeof want - 1];
-	if (poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, patience_ms) != 1)
+	if (poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, greeting_ms) != 1)
 		return 0;
 	return recv(fd, got, sizeof got, 0) == sizeof got && memcmp(got, want, sizeof got) == 0;
 }
 
-/* Sends the execution, and reads the answer up to its end. */
+/* Sends the execution, and reads the answer up to its end. One that ends meanwhile may have declined before. */
 static void ask(int fd, const char *name, const struct text *input, struct text *answer)
 {
 	struct text names = { 0 };
@@ -182,9 +192,10 @@ static void ask(int fd, const char *name, const struct text *input, struct text 
 	for (char **variable = environ; *variable; variable++)
 		append(&names, *variable, strlen(*variable) + 1);
 	int length = snprintf(head, sizeof head, "%zu %zu\n", names.length, input->length);
-	signal(SIGPIPE, SIG_IGN); /* it may end at any time */
-	if (write_all(fd, head, length) && write_all(fd, names.bytes, names.length) && write_all(fd, input->bytes, input->length))
-		read_all(fd, answer);
+	signal(SIGPIPE, SIG_IGN);
+	if (write_all(fd, head, length, answer_ms) && write_all(fd, names.bytes, names.length, answer_ms))
+		write_all(fd, input->bytes, input->length, answer_ms);
+	read_all(fd, answer, answer_ms);
 	signal(SIGPIPE, SIG_DFL);
 	free(names.bytes);
 }
@@ -192,15 +203,17 @@ static void ask(int fd, const char *name, const struct text *input, struct text 
 /* Says what it answered and ends with its exit code; comes back when that was no whole answer. */
 static void pass_on(const struct text *answer)
 {
-	int code, head = 0;
+	int code;
 	size_t errors, output;
-	if (sscanf(answer->bytes, "%d %zu %zu\n%n", &code, &errors, &output, &head) != 3 || head == 0)
+	const char *end = strchr(answer->bytes, '\n');
+	if (!end || sscanf(answer->bytes, "%d %zu %zu", &code, &errors, &output) != 3)
 		return;
+	size_t head = end + 1 - answer->bytes;
 	if (answer->length != head + errors + output + 1) /* with the NUL that ends it here */
 		return;
 	signal(SIGPIPE, SIG_IGN);
-	write_all(2, answer->bytes + head, errors);
-	write_all(1, answer->bytes + head + errors, output);
+	write_all(2, answer->bytes + head, errors, -1);
+	write_all(1, answer->bytes + head + errors, output, -1);
 	exit(code);
 }
 
@@ -214,7 +227,7 @@ int main(int argc, char **argv)
 		become_node(argv, NULL);
 	}
 	struct text input = { 0 }, answer = { 0 };
-	if (!is_greeted(fd) || (!read_all(0, &input) && input.length == 0)) {
+	if (!is_greeted(fd) || !read_all(0, &input, -1)) {
 		close(fd);
 		become_node(argv, NULL);
 	}
@@ -225,6 +238,6 @@ int main(int argc, char **argv)
 	/* An ADD of which nobody knows how far it came must not be begun again; what the other verbs do may be done twice. */
 	errno = ECONNRESET;
 	if (strcmp(verb, "ADD") == 0 && strcmp(answer.bytes, "decline\n") != 0)
-		fail(11, "culvert serve ended while it was at work on this; try again", argv[0]);
+		fail(11, "culvert serve gave no answer to this; try again", argv[0]);
 	become_node(argv, &input);
 }

@@ -56,7 +56,7 @@ function programsOf(p: Pod, command: string): string[] {
 }
 
 /** Somebody who answers in the place of `culvert serve`. */
-async function pose(greeting: string, answer: string): Promise<void> {
+async function pose(greeting: string, answer: string, backlog = 511): Promise<void> {
   const socket = socketOf(host.netns);
   mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
   impostor = createServer((peer) => {
@@ -64,7 +64,7 @@ async function pose(greeting: string, answer: string): Promise<void> {
     peer.write(greeting);
     peer.once('data', () => peer.end(answer));
   });
-  await new Promise<void>((resolve) => impostor?.listen(socket, resolve));
+  await new Promise<void>((resolve) => impostor?.listen({ path: socket, backlog }, resolve));
 }
 
 /** The same without waiting for it, in this process's loop: an impostor here has to answer it. */
@@ -98,6 +98,11 @@ describe('an execution that is served', () => {
     expect(veths(host)).toEqual([]);
     expect(leased(host)).toEqual([]);
     expect(programsOf(pod(), 'VERSION')).toEqual([]);
+  });
+
+  it('says what another vendor’s IPAM plugin says, line breaks and all', async () => {
+    await pose(greeting, '0 4 2\n\n\n a{}');
+    expect(await call(pod(), 'VERSION')).toEqual({ status: 0, stdout: '{}' });
   });
 
   it('answers errors and remarks as it would itself', () => {
@@ -193,6 +198,7 @@ describe('an execution that nobody serves', () => {
     ['nothing', ''],
     ['half an answer', '0 0 100\n{"cniVersion"'],
     ['no answer', 'what?\n'],
+    ['more than it says', '0 0 1\nabc'],
   ])('and comes back as %s: ADD is an error to try again, everything else is done by itself', async (_, answer) => {
     await pose(greeting, answer);
     const p = pod();
@@ -201,6 +207,22 @@ describe('an execution that nobody serves', () => {
     expect(JSON.parse(stdout)).toMatchObject({ code: 11, msg: expect.stringContaining('try again') });
     expect(await call(p, 'DEL')).toEqual({ status: 0, stdout: '' });
     expect(JSON.parse((await call(p, 'VERSION')).stdout)).toHaveProperty('supportedVersions');
+  });
+
+  it('is done by itself when nobody looks at a queue that is full', async () => {
+    await pose(greeting, '', 1); // which this process does not while it waits for what it runs
+    for (let i = 0; i < 5; i++) expect(pod().call('VERSION').json).toHaveProperty('supportedVersions');
+  });
+
+  it('is done by itself without a standard input, output or error', () => {
+    start();
+    const p = pod();
+    const env = `CNI_CONTAINERID=${p.id} CNI_NETNS=${p.netns} CNI_IFNAME=eth0 CNI_PATH=${binDir}`;
+    const closed = (redirection: string) =>
+      host.try(`sh`, `CNI_COMMAND=VERSION ${env} timeout 10 ${join(binDir, 'bridge')} ${redirection}; echo $?`).stdout;
+    expect(closed('<&-')).toMatch(/supportedVersions.*\n0\n$/);
+    expect(closed('</dev/null 2>&-')).toMatch(/supportedVersions.*\n0\n$/);
+    expect(closed('</dev/null >&-')).toMatch(/^\d+\n$/);
   });
 
   it('is done by itself for another user than root, and in another mount namespace', () => {
@@ -242,6 +264,23 @@ describe('culvert serve', () => {
     expect(await exitOf(child)).toBe(0);
     expect(existsSync(socket)).toBe(false);
     for (const { status } of await begun) expect(status).toBe(0);
+  });
+
+  it('told to end, lets those do it themselves that have not said yet what to do', async () => {
+    const { child } = start();
+    const p = pod();
+    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: p.id, CNI_NETNS: p.netns, CNI_IFNAME: 'eth0', CNI_PATH: binDir };
+    const argv = inside(host.netns, join(binDir, 'bridge'));
+    const waiting = spawn(argv[0]!, argv.slice(1), {
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    await sleep(500);
+    child.kill('SIGTERM');
+    expect(await exitOf(child)).toBe(0);
+    waiting.stdin.end(JSON.stringify(p.conf));
+    expect(await exitOf(waiting)).toBe(0);
+    p.del();
   });
 
   it('ends when another build takes the place of its file', async () => {
