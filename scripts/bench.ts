@@ -3,7 +3,7 @@
  * namespace of its own (named namespaces live on a private /run): the kernel takes both away with the process, however it ends.
  */
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,11 +23,14 @@ const sections: readonly Section[] = [start, attach, served, crowd, leases, clus
 const inside = 'CULVERT_BENCH_INSIDE';
 const debianDir = '/usr/lib/cni';
 
-const help = `usage: npm run bench -- [--quick] [--only NAME ...] [--reference [LABEL=]DIR ...] [--json FILE]
+const help = `usage: npm run bench -- [--quick] [--only NAME ...] [--reference [LABEL=]DIR ...] [--cnitool FILE]
+                           [--nodes COUNT] [--json FILE]
 
   --quick      few rounds and small sizes, under a minute: shows that everything still runs, not how fast
   --only       one of ${sections.map((s) => s.name).join(', ')}; may be repeated
   --reference  a folder of reference plugins (default ${debianDir}); may be repeated, targets speak of the first
+  --cnitool    has this cnitool execute the chains of attach and served (test/clients/build-cnitool builds one)
+  --nodes      of the clusters, those with so many nodes alone: 100, 1000 or 5000
   --json       writes conditions and all figures to a file
 
 Needs root and a built dist/bin (npm run build). Touches nothing outside namespaces of its own and a temporary folder.
@@ -39,6 +42,8 @@ function readOptions() {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
       reference: { type: 'string', multiple: true, default: [debianDir] },
+      cnitool: { type: 'string' },
+      nodes: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -90,6 +95,11 @@ async function main(): Promise<void> {
   if (!existsSync(join(culvert.dir, 'culvert'))) throw new Error('dist/bin/culvert is not there: npm run build');
 
   run('mount -t tmpfs tmpfs /run');
+  if (options.cnitool) {
+    // libcni keeps results there
+    mkdirSync('/var/lib/cni', { recursive: true });
+    run('mount -t tmpfs tmpfs /var/lib/cni');
+  }
   run('ip link set lo up');
   const dir = mkdtempSync(join(tmpdir(), 'culvert-bench-'));
   process.on('exit', () => {
@@ -98,7 +108,10 @@ async function main(): Promise<void> {
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
   const rounds = options.quick ? { warmUp: 1, rounds: 3 } : { warmUp: 3, rounds: 40 };
-  const bench = { culvert, suites, reference: suites[1], dir, pods: new Pods(), quick: options.quick, rounds };
+  const { quick, cnitool } = options;
+  const nodes = options.nodes === undefined ? undefined : Number(options.nodes);
+  const pods = new Pods();
+  const bench = { culvert, suites, reference: suites[1], dir, pods, cnitool, nodes, quick, rounds };
   const chosen = sections.filter((s) => options.only.length === 0 || options.only.includes(s.name));
   const result = await measure(bench, chosen);
   if (options.json) writeFileSync(options.json, `${JSON.stringify(result, null, 2)}\n`);

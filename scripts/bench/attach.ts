@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { linkNames } from '../../src/kernel/ifaddrs.ts';
 import { socketPath } from '../../src/serve/serve.ts';
+import { runCnitool } from './cnitool.ts';
 import { alternate, type Row } from './measure.ts';
 import { bridgeConf, bridgeOf, type Conf, chainConf, clusterConf, loopbackConf } from './networks.ts';
 import { type Bench, type Section, timesReference } from './section.ts';
@@ -66,8 +67,9 @@ interface Attachment {
 }
 
 /** One verb for the whole chain as a runtime does it: DEL backwards, each plugin told the result. Answers its milliseconds. */
-function executeChain(attachment: Attachment, command: 'ADD' | 'DEL'): number {
+function executeChain({ cnitool, dir }: Bench, attachment: Attachment, command: 'ADD' | 'DEL'): number {
   const { suite, chain, containerId, netns } = attachment;
+  if (cnitool) return runCnitool(cnitool, dir, attachment, command);
   let total = 0;
   for (const conf of command === 'ADD' ? chain : chain.toReversed()) {
     const { prevResult } = attachment;
@@ -93,7 +95,7 @@ async function measure(bench: Bench, work: Work): Promise<Row[]> {
     });
     // one that stays: a bridge without ports, or the first pod of a node, is another matter
     const stays = pod(0, 'stays');
-    executeChain(stays, 'ADD');
+    executeChain(bench, stays, 'ADD');
     staying.push(stays);
     for (let round = -warmUp; round < rounds; round++) {
       const i = round + warmUp + 1;
@@ -104,7 +106,7 @@ async function measure(bench: Bench, work: Work): Promise<Row[]> {
   const verb = (command: 'ADD' | 'DEL') =>
     alternate(
       bench.suites.map((suite) => {
-        const run = (round: number) => executeChain(attached.get(label(suite, round))!, command);
+        const run = (round: number) => executeChain(bench, attached.get(label(suite, round))!, command);
         return { label: suite.label, run };
       }),
       bench.rounds,
@@ -112,7 +114,7 @@ async function measure(bench: Bench, work: Work): Promise<Row[]> {
   const added = await verb('ADD');
   await sleep(settleMs);
   const deleted = await verb('DEL');
-  for (const pod of staying) executeChain(pod, 'DEL');
+  for (const pod of staying) executeChain(bench, pod, 'DEL');
   if (work.makesBridge) {
     for (const suite of bench.suites) {
       if (linkNames().includes(bridgeOf(bench, suite))) runLine(`ip link delete ${bridgeOf(bench, suite)}`);

@@ -222,7 +222,8 @@ const many = [
 async function run(bench: Bench): Promise<Row[]> {
   makeUnderlay();
   const rows: Row[] = [];
-  for (const [count, families] of bench.quick ? few : many) rows.push(...(await measure(bench, count, families)));
+  const sizes = (bench.quick ? few : many).filter(([count]) => count === (bench.nodes ?? count));
+  for (const [count, families] of sizes) rows.push(...(await measure(bench, count, families)));
   clear();
   runLine(`ip link delete ${underlayDevice}`);
   return rows;

@@ -13,6 +13,10 @@ export interface Bench {
   /** A folder for files, removed at the end. */
   readonly dir: string;
   readonly pods: Pods;
+  /** Runs chains of plugins in place of the benchmark itself. */
+  readonly cnitool: string | undefined;
+  /** Of nodes in a cluster, this many alone. */
+  readonly nodes: number | undefined;
   /** Few rounds and small sizes. */
   readonly quick: boolean;
   readonly rounds: Rounds;
