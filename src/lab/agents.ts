@@ -2,9 +2,10 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Machine } from '../kernel/machine.ts';
+import { nodeName } from '../kernel/own.ts';
 import { formatAddress } from '../net/address.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import { readIfThere, replaceIfOther } from '../store/files.ts';
@@ -109,7 +110,9 @@ const logTail = (place: Place, node: string): string =>
 
 /** Same settings, same executable file (not one replaced by a build since), and in the namespace that has the node's name today. */
 function isCurrent(agent: ProcessId, place: Place, node: string, executable: string): boolean {
-  return executableOf(agent) === realpathSync(executable) && isInNamespace(agent, place.netns(node));
+  const file = realpathSync(executable);
+  const becomes = join(dirname(file), nodeName);
+  return [file, becomes].includes(executableOf(agent) ?? '') && isInNamespace(agent, place.netns(node));
 }
 
 /**
