@@ -56,9 +56,11 @@ install_packages() {
 
 install_plugins() {
   mkdir -p /opt/cni/bin
-  # the virtual machines of the tests have it on a drive: the file is a link there, and stays one
-  cp --no-dereference --remove-destination "$files/culvert" /opt/cni/bin/culvert
-  [ -x /opt/cni/bin/culvert ] || chmod 755 /opt/cni/bin/culvert
+  # the virtual machines of the tests have them on a drive: the files are links there, and stay such
+  for name in culvert-node culvert; do
+    cp --no-dereference --remove-destination "$files/$name" "/opt/cni/bin/$name"
+    [ -x "/opt/cni/bin/$name" ] || chmod 755 "/opt/cni/bin/$name"
+  done
   for name in bridge host-local loopback; do
     ln -sf culvert "/opt/cni/bin/$name"
   done

@@ -69,7 +69,8 @@ export class LabNode {
       await this.vm.exec(
         [
           `set -e; mkdir -p ${files}`,
-          `ln -sf /project/dist/bin/culvert /project/conf/culvert-agent.service /project/vagrant/pod ${files}/`,
+          `ln -sf /project/dist/bin/culvert /project/dist/bin/culvert-node ${files}/`,
+          `ln -sf /project/conf/culvert-agent.service /project/vagrant/pod ${files}/`,
           place('cluster.yaml', config.cluster),
           place('agent.yaml', agent), // YAML takes JSON
           'bash /project/vagrant/provision.sh node',
