@@ -115,9 +115,10 @@ export class Serve {
     const { name, env } = execution;
     const plugin = this.#parts.plugins.get(name);
     if (!plugin || !canName(env['CNI_NETNS'] ?? '')) return decline;
-    return this.#afterEarlier(`${env['CNI_CONTAINERID']} ${env['CNI_IFNAME']}`, () =>
-      this.#inTurn(async () => (gone.aborted ? decline : formatAnswer(await execute(plugin, execution)))),
-    );
+    const work = () =>
+      this.#inTurn(async () => (gone.aborted ? decline : formatAnswer(await execute(plugin, execution))));
+    const { CNI_CONTAINERID: id, CNI_IFNAME: ifname } = env;
+    return id ? this.#afterEarlier(`${id} ${ifname}`, work) : work();
   }
 
   /**
