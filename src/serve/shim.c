@@ -152,6 +152,12 @@ static int call(void)
 	return -1;
 }
 
+/* Whether we are where the host's own processes are, and not in namespaces that somebody made for this one execution. */
+static int is_at_home(void)
+{
+	return inode_of("/proc/1/ns/net") == inode_of("/proc/self/ns/net") && inode_of("/proc/1/ns/mnt") == inode_of("/proc/self/ns/mnt");
+}
+
 /* Starts one that answers, where that is wanted and was not tried just now. It has nothing of the runtime's: no pipe, no variable. */
 static void start_serving(void)
 {
@@ -222,7 +228,7 @@ int main(int argc, char **argv)
 	const char *verb = getenv("CNI_COMMAND");
 	int fd = verb && argc == 1 ? call() : -1;
 	if (fd < 0) {
-		if (verb && argc == 1)
+		if (verb && argc == 1 && is_at_home())
 			start_serving();
 		become_node(argv, NULL);
 	}

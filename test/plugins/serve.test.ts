@@ -296,18 +296,19 @@ describe('culvert serve', () => {
 });
 
 describe('where an agent has asked for it', () => {
-  /** A mount namespace with a /run/culvert of its own, in the machine's network namespace. */
+  /** What a host is by itself: a first process in network, mount and process namespaces, with a /run/culvert of its own. */
   let node: ChildProcess;
+  let first: string;
   const on = (line: string, input = ''): string =>
-    run(['nsenter', `--target=${node.pid}`, '--net', '--mount', '--', 'sh', '-c', line], input);
-  const serving = (): string =>
-    on(`for p in $(pgrep -f ^culvert.serve); do
-    [ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ] && echo $p; done; true`).trim();
+    run(['nsenter', `--target=${first}`, '--net', '--mount', '--pid', '--', 'sh', '-c', line], input);
+  const serving = (): string => on('pgrep -f ^culvert.serve || true').trim();
   const version = (): string => on(`CNI_COMMAND=VERSION CNI_PATH=${binDir} ${join(binDir, 'loopback')}`, '{}');
   beforeEach(async () => {
     const script = 'mkdir -p /run/culvert && mount -t tmpfs serve /run/culvert && echo made && exec sleep 1000';
-    node = spawn('nsenter', [`--net=${host.netns}`, '--', 'unshare', '--mount', 'sh', '-c', script]);
+    const unshare = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+    node = spawn('nsenter', [`--net=${host.netns}`, '--', ...unshare, 'sh', '-c', script]);
     await new Promise((resolve) => node.stdout?.once('data', resolve));
+    first = readFileSync(`/proc/${node.pid}/task/${node.pid}/children`, 'utf8').trim();
   });
   afterEach(async () => {
     on('rm -rf /run/culvert/serve');
@@ -334,6 +335,14 @@ describe('where an agent has asked for it', () => {
     await expect.poll(serving, { timeout: 10_000 }).toBe('');
     expect(on('ls /run/culvert/serve')).toBe('');
     expect(version()).toContain('supportedVersions');
+  });
+
+  it('nobody starts it in namespaces that were made for one execution', async () => {
+    on('mkdir -m 700 /run/culvert/serve && touch -d @0 /run/culvert/serve/wanted');
+    const env = `CNI_COMMAND=VERSION CNI_PATH=${binDir}`;
+    for (const kind of ['--mount', '--net']) on(`unshare ${kind} env ${env} ${join(binDir, 'loopback')} </dev/null`);
+    await sleep(500);
+    expect(serving()).toBe('');
   });
 
   it('many at once start one, and one that was killed comes back, ten seconds after the last try', async () => {
