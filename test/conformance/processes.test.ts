@@ -37,7 +37,8 @@ function traced(pod: Pod, command: string, conf: unknown = pod.conf): { programs
     return / = 0$/.test(line) && pid ? [{ pid, file: begun.get(pid) ?? '' }] : [];
   });
   const pids = new Set(executed.map((e) => e.pid));
-  return { programs: executed.slice(2).map((e) => e.file), children: pids.size - 1 };
+  // env, then the plugin, which becomes another program itself
+  return { programs: executed.slice(3).map((e) => e.file), children: pids.size - 1 };
 }
 
 const keys = { isDefaultGateway: true, ipMasq: true };
