@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type NodePlan, podBridge } from '../plan/node.ts';
+import { wantedName } from '../serve/serve.ts';
 import { readIfThere, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
 
@@ -64,7 +65,7 @@ export const serveFolderIn = (run: string): string => join(run, 'serve');
 /** Asks whatever a runtime executes next to start `culvert serve`, or whoever was started so to end. */
 export function askForServe({ serve, paths }: Pick<AgentConfig, 'serve' | 'paths'>): void {
   const folder = serveFolderIn(paths.run);
-  const wanted = join(folder, 'wanted');
+  const wanted = join(folder, wantedName);
   if (!serve) {
     rmSync(wanted, { force: true });
     return;

@@ -15,11 +15,13 @@ import { type Answer, decline, type Execution, formatAnswer, formatGreeting, par
 /** Where programs of our namespaces look for us, and for whether we are wanted: `shim.c` knows the names. */
 const folder = '/run/culvert/serve';
 
-export const wantedFile = join(folder, 'wanted');
+export const wantedName = 'wanted';
+export const wantedFile = join(folder, wantedName);
 
-export function socketPath(): string {
-  const namespaces = ['net', 'mnt', 'pid'].map((kind) => `/proc/self/ns/${kind}`);
-  return join(folder, [...namespaces, '/'].map((path) => statSync(path).ino).join('-'));
+/** The socket's, for our own namespaces or with the network namespace at another path. */
+export function socketPath(netns = '/proc/self/ns/net'): string {
+  const paths = [netns, '/proc/self/ns/mnt', '/proc/self/ns/pid', '/'];
+  return join(folder, paths.map((path) => statSync(path).ino).join('-'));
 }
 
 /**
@@ -78,7 +80,7 @@ export class Serve {
   }
 
   #accept(socket: Socket): void {
-    const chunks: Buffer[] = [];
+    let received: Buffer = Buffer.alloc(0);
     const gone = new AbortController();
     this.#listening.add(socket);
     socket.on('error', () => {}); // 'close' follows
@@ -92,9 +94,9 @@ export class Serve {
     });
     socket.on('data', (chunk: Buffer) => {
       if (!this.#listening.has(socket)) return;
-      chunks.push(chunk);
+      received = Buffer.concat([received, chunk]);
       try {
-        const execution = parseExecution(chunks.length === 1 ? chunk : Buffer.concat(chunks));
+        const execution = parseExecution(received);
         if (!execution) return;
         this.#listening.delete(socket);
         this.#answer(execution, gone.signal).then(

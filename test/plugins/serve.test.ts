@@ -10,13 +10,14 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readMark } from '../../src/agent/install/mark.ts';
+import { socketPath } from '../../src/serve/serve.ts';
 import { attach, dualStack, ruleset, veths } from '../support/bridge.ts';
 import { Dice } from '../support/dice.ts';
 import { leased } from '../support/ipam.ts';
 import { binDir, Host, inside, run } from '../support/netns.ts';
 import { failureOf, type Pod, resultOf } from '../support/pod.ts';
 import { Runtime } from '../support/runtime.ts';
-import { Served, socketOf } from '../support/served.ts';
+import { Served } from '../support/served.ts';
 
 const seed = Number(process.env['KILL_SEED'] ?? Date.now() % 1_000_000);
 const keys = { isDefaultGateway: true, ipMasq: true };
@@ -57,7 +58,7 @@ function programsOf(p: Pod, command: string): string[] {
 
 /** Somebody who answers in the place of `culvert serve`. */
 async function pose(greeting: string, answer: string, backlog = 511): Promise<void> {
-  const socket = socketOf(host.netns);
+  const socket = socketPath(host.netns);
   mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
   impostor = createServer((peer) => {
     peer.on('error', () => {});
@@ -67,11 +68,16 @@ async function pose(greeting: string, answer: string, backlog = 511): Promise<vo
   await new Promise<void>((resolve) => impostor?.listen({ path: socket, backlog }, resolve));
 }
 
-/** The same without waiting for it, in this process's loop: an impostor here has to answer it. */
-async function call(p: Pod, command: string): Promise<{ status: number | string | null; stdout: string }> {
+/** An execution that waits for its input. */
+function begin(p: Pod, command: string) {
   const env = { CNI_COMMAND: command, CNI_CONTAINERID: p.id, CNI_NETNS: p.netns, CNI_IFNAME: 'eth0', CNI_PATH: binDir };
   const argv = inside(host.netns, join(binDir, 'bridge'));
-  const child = spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'ignore'] });
+  return spawn(argv[0]!, argv.slice(1), { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'ignore'] });
+}
+
+/** One that leaves this process's loop at work: an impostor here has to answer it. */
+async function call(p: Pod, command: string): Promise<{ status: number | string | null; stdout: string }> {
+  const child = begin(p, command);
   let stdout = '';
   child.stdout.on('data', (text: Buffer) => {
     stdout += text;
@@ -269,12 +275,8 @@ describe('culvert serve', () => {
   it('told to end, lets those do it themselves that have not said yet what to do', async () => {
     const { child } = start();
     const p = pod();
-    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: p.id, CNI_NETNS: p.netns, CNI_IFNAME: 'eth0', CNI_PATH: binDir };
-    const argv = inside(host.netns, join(binDir, 'bridge'));
-    const waiting = spawn(argv[0]!, argv.slice(1), {
-      env: { ...process.env, ...env },
-      stdio: ['pipe', 'ignore', 'ignore'],
-    });
+    const waiting = begin(p, 'ADD');
+    waiting.stdout.resume();
     await sleep(500);
     child.kill('SIGTERM');
     expect(await exitOf(child)).toBe(0);

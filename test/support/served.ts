@@ -1,17 +1,12 @@
 /** `culvert serve` in a network namespace, for plugins that are executed there from this process's mount namespace. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { socketPath } from '../../src/serve/serve.ts';
 
 /** Synchronous, as making a namespace is. */
 const pauseMs = (ms: number): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-
-const inodeOf = (path: string): number => statSync(path).ino;
-
-/** Where it answers for a network namespace (src/serve/shim.c). */
-export const socketOf = (netns: string): string =>
-  join('/run/culvert/serve', [netns, '/proc/self/ns/mnt', '/proc/self/ns/pid', '/'].map(inodeOf).join('-'));
 
 export class Served {
   readonly child: ChildProcess;
@@ -29,7 +24,7 @@ export class Served {
 
   /** Comes back when it answers; throws when it does not within 10 s. */
   static start(netns: string, binDir: string, ...args: string[]): Served {
-    const socket = socketOf(netns);
+    const socket = socketPath(netns);
     rmSync(socket, { force: true }); // of a namespace that had the same number
     const argv = [`--net=${netns}`, '--', join(binDir, 'culvert'), 'serve', ...args];
     const served = new Served(spawn('nsenter', argv, { stdio: ['ignore', 'ignore', 'pipe'] }), socket);

@@ -11,6 +11,7 @@ import { birdMetric } from '../../plan/bgp.ts';
 import { type Change, diff } from '../../plan/diff.ts';
 import { emptyState, type NamespaceState } from '../../plan/host.ts';
 import { render } from '../../plan/render.ts';
+import { wantedName } from '../../serve/serve.ts';
 import { passingOf } from '../../store/files.ts';
 import { leasedIn, list, stat, unless } from '../../store/lease-files.ts';
 import type { AgentConfig } from '../config.ts';
@@ -182,7 +183,7 @@ function agentFiles(config: AgentConfig): { path: string; detail?: string }[] {
     ...birds.sort().map((name) => ({ path: join(run, name) })),
     ...list(serveFolderIn(run)).map((name) => ({
       path: join(serveFolderIn(run), name),
-      ...(name !== 'wanted' && { detail: 'culvert serve ends' }),
+      ...(name !== wantedName && { detail: 'culvert serve ends' }),
     })),
     ...replaced(pathMtuFile(run), 'what was measured of the paths to other nodes'),
     ...replaced(chosenFile(run), 'what mode auto has chosen'),
