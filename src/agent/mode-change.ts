@@ -140,15 +140,23 @@ const headings: Readonly<Record<Phase, (t: ClusterTraffic) => string>> = {
   done: (t) => `done: ${formatTraffic(t)} alone`,
 };
 
-/** Writes and confirms steps in order; answers the one that was not confirmed and why. */
-async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts) {
+/**
+ * Writes and confirms steps in order; answers the one that was not confirmed and why. Each is right only after the one before it, the
+ * first one after `from`: throws ChangeError, and writes nothing, where something else is written there by now.
+ */
+async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts, from?: ClusterTraffic) {
+  let before = from;
   for (const step of steps) {
     if (step.phase === 'done' && steps.length > 1) await sleep(parts.settleMs);
     parts.say(headings[step.phase](step.traffic));
     const { traffic } = parts.place.read();
-    if (!traffic || !sameTraffic(traffic, step.traffic)) await parts.place.write(step.traffic);
+    if (!traffic || !sameTraffic(traffic, step.traffic)) {
+      if (before && !(traffic && sameTraffic(traffic, before))) throw otherHand(parts.place.title);
+      await parts.place.write(step.traffic);
+    }
     const lacks = await confirm(step, back, parts);
     if (lacks.length > 0) return { step, lacks };
+    before = step.traffic;
   }
   return undefined;
 }
@@ -200,7 +208,7 @@ export async function changeTraffic(target: Traffic, parts: ChangeParts): Promis
   }
   parts.say(`not confirmed: back to ${formatTraffic(back.old)}`);
   const first: Step[] = isResumed && failed.step.phase === 'accept' ? [failed.step] : [];
-  const stuck = await walk([...first, ...back.steps], true, parts);
+  const stuck = await walk([...first, ...back.steps], true, parts, failed.step.traffic);
   for (const lack of stuck?.lacks ?? []) parts.say(`  ${lack}`);
   if (stuck) parts.say(`not every node has confirmed that; when it answers again: culvert mode set ${back.old.mode}`);
   return failed.lacks;

@@ -28,7 +28,7 @@ export interface NotRun {
 export interface Failure {
   file: string;
   name: string;
-  /** First line of what was thrown. */
+  /** First line of what was thrown, at every try. */
   error: string;
 }
 
@@ -45,10 +45,11 @@ function reasonOf(test: TestCase): string | undefined {
   return process.env['CULVERT_BIN'] ? 'beyond the reference plugins' : undefined;
 }
 
-/** A test that threw, at the first try if there were two. */
+/** A test that threw, with each try. */
 function failureOf(test: TestCase): Failure {
-  const error = test.result().errors?.[0]?.message ?? '';
-  return { file: test.module.relativeModuleId, name: test.fullName, error: firstLine(error) };
+  const errors = test.result().errors ?? [];
+  const error = errors.map(({ message }) => firstLine(message)).join('; then: ');
+  return { file: test.module.relativeModuleId, name: test.fullName, error };
 }
 
 const firstLine = (text: string): string => text.split('\n', 1)[0]!.slice(0, 300);

@@ -339,6 +339,15 @@ describe('changeTraffic()', () => {
     await expect(changeTraffic(routed, { ...parts, timeoutMs: 1000 })).rejects.toThrow('somebody else has changed');
   });
 
+  it('writes nothing over what somebody else has written between two steps', async () => {
+    const { parts, written, set } = cluster(vxlan);
+    const say = (line: string) => {
+      if (written.length === 2 && line.includes('3 of 3')) set(accept);
+    };
+    await expect(changeTraffic(routed, { ...parts, say })).rejects.toThrow('somebody else has changed');
+    expect(written).toEqual([accept, flipped]);
+  });
+
   it('begins nothing without keys, without agreement, or beside another change', async () => {
     const lone = cluster(undefined, (node) => (node === 'n3' ? { traffic: routed } : {}));
     await expect(changeTraffic(routed, lone.parts)).rejects.toThrow('n1 has vxlan, n3 has routed');

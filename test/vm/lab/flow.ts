@@ -25,13 +25,16 @@ const spare = answerSeconds * pingsPerSecond;
 
 export interface Pings {
   readonly sent: number;
+  /** From the first to the last, of those that do not count too. */
+  readonly seconds: number;
   /** Sequence numbers that were not answered: "17-42", of fifty a second. */
   readonly missing: readonly string[];
 }
 
 /** What came of pings, by ping's own words; the last of them were sent only for the others' answers to come, and do not count. */
 export function countPings(said: string): Pings {
-  const sent = Number(/(\d+) packets transmitted/.exec(said)?.[1]) - spare;
+  const [, transmitted, ms] = /(\d+) packets transmitted.* time (\d+)ms/.exec(said) ?? [];
+  const sent = Number(transmitted) - spare;
   const answered = new Set(Array.from(said.matchAll(/icmp_seq=(\d+) ttl/g), ([, seq]) => Number(seq)));
   const missing: string[] = [];
   for (let seq = 1; seq <= sent; seq++) {
@@ -39,7 +42,7 @@ export function countPings(said: string): Pings {
     while (seq <= sent && !answered.has(seq)) seq++;
     if (seq > first) missing.push(`${first}-${seq - 1}`);
   }
-  return { sent, missing };
+  return { sent, seconds: Number(ms) / 1000, missing };
 }
 
 /**
@@ -53,7 +56,7 @@ export function pings(from: LabNode, address: string, count: number): Flow<Pings
     while [ ! -e $end ] || [ $(wc -l <$end.said) -lt ${count + spare} ]; do sleep 1; done
     sleep ${answerSeconds + 1}
     kill -INT $!; wait
-    grep -oE 'icmp_seq=[0-9]+ ttl|[0-9]+ packets transmitted' $end.said; rm $end.said`,
+    grep -oE 'icmp_seq=[0-9]+ ttl|[0-9]+ packets transmitted.*' $end.said; rm $end.said`,
   );
   return {
     async stop() {

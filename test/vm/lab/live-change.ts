@@ -19,8 +19,12 @@ async function ask(from: Namespace, { addresses }: ClusterNode): Promise<Answer>
   }
 }
 
-/** Asks where the lab's router is, which reaches every node. Throws what was not confirmed. */
-export async function changeLive(lab: VmLab, target: Traffic): Promise<void> {
+/**
+ * Asks where the lab's router is, which reaches every node. Answers what the command would say, each line with the second it was
+ * said in. Throws what was not confirmed.
+ */
+export async function changeLive(lab: VmLab, target: Traffic): Promise<string[]> {
+  const started = performance.now();
   const router = lab.segments.other(lab.topology.routers[0]!.name);
   const place = fileTraffic(lab.clusterFile, undefined);
   const said: string[] = [];
@@ -33,10 +37,11 @@ export async function changeLive(lab: VmLab, target: Traffic): Promise<void> {
       },
     },
     ask: (node) => ask(router, node),
-    say: (line) => said.push(line),
+    say: (line) => said.push(`${((performance.now() - started) / 1000).toFixed(1)} s ${line}`),
     timeoutMs: 60_000,
     probe: true,
     settleMs: 1000,
   });
   if (lacks.length > 0) throw new Error(said.join('\n'));
+  return said;
 }
