@@ -17,6 +17,12 @@ export const networkScript = (state: NamespaceState, mtus: readonly string[]): s
 
 export const macOf = (machine: string, ifname: string): string => macFrom(`vm\0${machine}\0${ifname}`);
 
+/**
+ * An emulated machine among busy processors stands still for some seconds now and then. What is sent to it meanwhile waits, and its
+ * neighbours go on believing in it: a test of lost packets is no test of that.
+ */
+const patience = { packets: 10_000, seconds: 30 };
+
 export class Segments {
   readonly topology: Topology;
   /** Where the bridges are. */
@@ -68,7 +74,9 @@ export class Segments {
       await this.wires.exec(`ip link add name ${port} mtu ${this.#mtu(segment)} type veth ${peer}
         ip link set dev ${port} master ${this.bridge(segment)} up`);
     }
-    await namespace.exec(this.network(name, ports));
+    const keys = ports.flatMap(({ ifname }) => [`ipv4.neigh.${ifname}`, `ipv6.neigh.${ifname}`]);
+    await namespace.exec(`${this.network(name, ports)}
+      sysctl -qw ${keys.map((key) => `net.${key}.ucast_solicit=${patience.seconds}`).join(' ')}`);
   }
 
   /** Where a machine is that is no node. */
@@ -83,10 +91,17 @@ export class Segments {
       const tap = `t${this.#ports++}`;
       await this.wires.exec(`ip tuntap add dev ${tap} mode tap vnet_hdr
         sysctl -qw net.ipv6.conf.${tap}.disable_ipv6=1
-        ip link set dev ${tap} mtu ${this.#mtu(segment)} master ${this.bridge(segment)} up`);
+        ip link set dev ${tap} mtu ${this.#mtu(segment)} txqueuelen ${patience.packets}
+        ip link set dev ${tap} master ${this.bridge(segment)} up`);
       taps.push({ tap, mac: macOf(node, ifname) });
     }
     return taps;
+  }
+
+  /** Packets that no machine took in time. */
+  async dropped(): Promise<number> {
+    const links: { stats64: { tx: { dropped: number } } }[] = JSON.parse(await this.wires.exec('ip -j -s link show'));
+    return links.reduce((sum, { stats64 }) => sum + stats64.tx.dropped, 0);
   }
 
   /** The script that gives a machine its addresses, routes and sysctls. */
