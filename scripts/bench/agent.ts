@@ -48,6 +48,10 @@ export function writeConfig(file: string, dir: string, log: 'info' | 'debug'): v
   writeFileSync(file, JSON.stringify({ ...config, paths, log })); // YAML, too
 }
 
+/** What the C library is told by whoever starts an agent. */
+const unit = readFileSync(new URL('../../conf/culvert-agent.service', import.meta.url), 'utf8');
+const tunables = /^Environment=GLIBC_TUNABLES=(.*)$/m.exec(unit)![1];
+
 /** An emulated machine takes its time. */
 const readyTimeoutMs = 120_000;
 
@@ -76,7 +80,8 @@ export class Agent {
     const started = performance.now();
     const enter = netns === undefined ? [] : ['nsenter', `--net=${netns}`];
     const [program, ...args] = [...enter, executable, 'agent', '--config', config];
-    const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const env = { ...process.env, GLIBC_TUNABLES: tunables };
+    const child = spawn(program!, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
     track(child);
     const timeout = setTimeout(() => child.kill('SIGKILL'), readyTimeoutMs);
     for await (const text of createInterface({ input: child.stdout })) {
