@@ -104,15 +104,17 @@ function checkKeys(target: Traffic, { title, keyHint, read }: TrafficPlace): voi
   );
 }
 
+/** Whether a cluster says this traffic, or as little as nothing. */
+const isSaid = ({ traffic: said }: ClusterView, traffic: ClusterTraffic | undefined): boolean =>
+  said === undefined || traffic === undefined ? said === traffic : sameTraffic(said, traffic);
+
 /** Waits until all nodes confirm a step; answers what is missing, by node, when they do not. Throws ChangeError when somebody has written other traffic. */
 async function confirm(step: Step, back: boolean, parts: ChangeParts): Promise<string[]> {
   const end = performance.now() + parts.timeoutMs;
   const confirmed = new Map<string, string>();
   for (;;) {
     const view = parts.place.read();
-    if (!view.traffic || !sameTraffic(view.traffic, step.traffic)) {
-      throw otherHand(parts.place.title);
-    }
+    if (!isSaid(view, step.traffic)) throw otherHand(parts.place.title);
     const digest = view.digest!;
     const open = view.nodes.filter((n) => confirmed.get(n.name) !== digest);
     const answers = await askAll(open, parts.ask);
@@ -144,14 +146,14 @@ const headings: Readonly<Record<Phase, (t: ClusterTraffic) => string>> = {
  * Writes and confirms steps in order; answers the one that was not confirmed and why. Each is right only after the one before it, the
  * first one after `from`: throws ChangeError, and writes nothing, where something else is written there by now.
  */
-async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts, from?: ClusterTraffic) {
+async function walk(steps: readonly Step[], back: boolean, parts: ChangeParts, from: ClusterTraffic | undefined) {
   let before = from;
   for (const step of steps) {
     if (step.phase === 'done' && steps.length > 1) await sleep(parts.settleMs);
     parts.say(headings[step.phase](step.traffic));
-    const { traffic } = parts.place.read();
-    if (!traffic || !sameTraffic(traffic, step.traffic)) {
-      if (before && !(traffic && sameTraffic(traffic, before))) throw otherHand(parts.place.title);
+    const view = parts.place.read();
+    if (!isSaid(view, step.traffic)) {
+      if (!isSaid(view, before)) throw otherHand(parts.place.title);
       await parts.place.write(step.traffic);
     }
     const lacks = await confirm(step, back, parts);
@@ -187,6 +189,7 @@ function wayBack(failed: Step, target: Traffic): { steps: Step[]; old: Traffic }
  * or `say` has said what is open. Throws ChangeError when nothing can be begun.
  */
 export async function changeTraffic(target: Traffic, parts: ChangeParts): Promise<string[]> {
+  const { traffic: said } = parts.place.read();
   const current = await currentTraffic(parts);
   checkKeys(target, parts.place);
   const steps = stepsTo(target, current);
@@ -198,7 +201,7 @@ export async function changeTraffic(target: Traffic, parts: ChangeParts): Promis
   }
   // an unfinished change may have been switched before it was taken back to here
   const isResumed = current.alsoAccept !== undefined;
-  const failed = await walk(steps, false, parts);
+  const failed = await walk(steps, false, parts, said);
   if (!failed) return [];
   for (const lack of failed.lacks) parts.say(`  ${lack}`);
   const back = wayBack(failed.step, target);

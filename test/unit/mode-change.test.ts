@@ -348,6 +348,15 @@ describe('changeTraffic()', () => {
     expect(written).toEqual([accept, flipped]);
   });
 
+  it('writes nothing over what somebody else has written while the nodes were asked', async () => {
+    const { parts, written, set } = cluster(undefined, () => {
+      set(wireguard);
+      return {};
+    });
+    await expect(changeTraffic(routed, parts)).rejects.toThrow('somebody else has changed');
+    expect(written).toEqual([]);
+  });
+
   it('begins nothing without keys, without agreement, or beside another change', async () => {
     const lone = cluster(undefined, (node) => (node === 'n3' ? { traffic: routed } : {}));
     await expect(changeTraffic(routed, lone.parts)).rejects.toThrow('n1 has vxlan, n3 has routed');
