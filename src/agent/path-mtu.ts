@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandError } from '../errors.ts';
-import type { Exec } from '../kernel/exec.ts';
+import type { Run } from '../kernel/workers.ts';
 import type { PathTarget } from '../plan/path-mtu.ts';
 import { readEntries, writeDocument } from '../store/files.ts';
 import type { AgentConfig } from './config.ts';
@@ -36,7 +36,7 @@ export interface PathMtuParts {
   /** How long a measurement holds. */
   readonly everySeconds: number;
   readonly run: string;
-  readonly exec: Exec;
+  readonly ping: Run;
   /** Called when a path is not as wide as it was. */
   readonly changed: () => void;
   readonly log: Log;
@@ -153,7 +153,7 @@ export class PathMtu implements Task {
       if (signal.aborted) return { passed: false };
       try {
         // one a quarter of a second until one is answered, for a second
-        await this.#parts.exec(pingArgv({ address, bytes }, ['-w', '1', '-i', '0.25']));
+        await this.#parts.ping(pingArgv({ address, bytes }, ['-w', '1', '-i', '0.25']));
         this.#noProgram = undefined;
         return { passed: true };
       } catch (error) {

@@ -1,7 +1,7 @@
 /** One question by ICMP, of a given size and never fragmented, and whether it was answered. */
 
 import { CommandError } from '../errors.ts';
-import type { Exec } from '../kernel/exec.ts';
+import type { Run } from '../kernel/workers.ts';
 import { type Family, familyOf } from '../net/address.ts';
 
 export interface Ping {
@@ -23,9 +23,9 @@ export function pingArgv({ address, source, bytes }: Ping, how: readonly string[
 }
 
 /** Asks once. */
-export async function ping(exec: Exec, probe: Ping): Promise<boolean> {
+export async function ping(run: Run, probe: Ping): Promise<boolean> {
   try {
-    await exec(pingArgv(probe, ['-q', '-W', '1']));
+    await run(pingArgv(probe, ['-q', '-W', '1']));
     return true;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;

@@ -3,7 +3,7 @@
  * leads them there), until each has answered once. /status names those that have not.
  */
 
-import type { Exec } from '../kernel/exec.ts';
+import type { Run } from '../kernel/workers.ts';
 import type { Probe } from '../plan/trial.ts';
 import { pool } from '../pool.ts';
 import { ping } from './ping.ts';
@@ -15,13 +15,13 @@ const everyMs = 300;
 
 export class Prober implements Task {
   readonly name = 'probe';
-  readonly #exec: Exec;
+  readonly #run: Run;
   #unanswered: readonly Probe[] = [];
   #aimed = '';
   #wake = new AbortController();
 
-  constructor(exec: Exec) {
-    this.#exec = exec;
+  constructor(run: Run) {
+    this.#run = run;
   }
 
   notReady(): undefined {
@@ -54,6 +54,6 @@ export class Prober implements Task {
   }
 
   async #ask(probe: Probe): Promise<void> {
-    if (await ping(this.#exec, probe)) this.#unanswered = this.#unanswered.filter((p) => p !== probe);
+    if (await ping(this.#run, probe)) this.#unanswered = this.#unanswered.filter((p) => p !== probe);
   }
 }

@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
-import type { Exec } from '../kernel/exec.ts';
+import type { Run } from '../kernel/workers.ts';
 import type { NodeWays, WayProbe } from '../plan/auto.ts';
 import {
   type Choice,
@@ -38,9 +38,9 @@ export const readChosen = (run: string): Map<string, WayMode> =>
   readEntries(chosenFile(run), (value): value is WayMode => wayModes.includes(value as WayMode));
 
 /** What gets through to an address; what is believed so far says what is asked first. */
-async function askOne(exec: Exec, probe: WayProbe, bytes: number, believed: Passing | undefined): Promise<Passing> {
-  const small = () => ping(exec, probe);
-  const full = () => ping(exec, { ...probe, bytes });
+async function askOne(run: Run, probe: WayProbe, bytes: number, believed: Passing | undefined): Promise<Passing> {
+  const small = () => ping(run, probe);
+  const full = () => ping(run, { ...probe, bytes });
   if (believed === 'full') return (await full()) ? 'full' : (await small()) ? 'small' : 'none';
   return !(await small()) ? 'none' : (await full()) ? 'full' : 'small';
 }
@@ -66,7 +66,7 @@ export interface WaysParts {
   /** How often everybody is asked, where they are not too many. */
   readonly everySeconds: number;
   readonly run: string;
-  readonly exec: Exec;
+  readonly ping: Run;
   readonly registry: Registry;
   readonly log: Log;
   /** Called when another way is to carry, or when the first answers are there. */
@@ -185,7 +185,7 @@ export class Ways implements Task {
   /** Over all families of pods; the least of it counts. */
   async #ask({ node, way, probes, bytes }: Question): Promise<Passing> {
     const believed = this.#records.get(node)?.get(way)?.passing;
-    const heard = await Promise.all(probes.map((p) => askOne(this.#parts.exec, p, bytes, believed)));
+    const heard = await Promise.all(probes.map((p) => askOne(this.#parts.ping, p, bytes, believed)));
     return passings.find((p) => heard.includes(p)) ?? 'none';
   }
 

@@ -100,7 +100,7 @@ const packages: Readonly<Record<string, string>> = {
   wg: 'wireguard-tools',
 };
 
-function notInstalled(file: string): string {
+export function notInstalled(file: string): string {
   const name = basename(file);
   return `the program ${name} is not installed${packages[name] ? `; install ${packages[name]}` : ''}`;
 }
