@@ -1,180 +1,23 @@
-/** One TCP stream between pods of two nodes: our agents and plugin beside devices made by hand as flannel makes them. */
+/** One TCP stream between pods of two nodes: our agents and plugin beside devices made by hand, and a flowtable beside none. */
 
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Agent } from './agent.ts';
-import { alternate, type Row, type Subject } from './measure.ts';
+import { flowtableCheck } from '../../src/plan/flowtable.ts';
+import { alternate, type Rounds, type Row, type Subject } from './measure.ts';
 import type { Bench, Section } from './section.ts';
 import { run as runLine, track } from './suite.ts';
-
-const modes = ['vxlan', 'ipip', 'wireguard', 'routed'] as const;
-type Mode = (typeof modes)[number];
-
-/** How long a pod's packet may be with flannel. */
-const mtuBytes: Readonly<Record<Mode, number>> = { vxlan: 1450, ipip: 1480, wireguard: 1420, routed: 1500 };
-/** What flannel calls it. */
-const backend: Readonly<Record<Mode, string>> = {
-  vxlan: 'vxlan',
-  ipip: 'ipip',
-  wireguard: 'wireguard',
-  routed: 'host-gw',
-};
-/** A link that the mode takes of the kernel. */
-const linkOf: Readonly<Partial<Record<Mode, string>>> = {
-  ipip: 'ipip local 127.0.0.1',
-  wireguard: 'wireguard',
-};
-
-const indices = [1, 2] as const;
-type Index = (typeof indices)[number];
-const other = (i: Index): Index => (i === 1 ? 2 : 1);
-
-const nodeAddress = (i: Index): string => `192.168.7.${i}`;
-const podCidr = (i: Index): string => `10.244.${i}.0/24`;
-const podAddress = (i: Index): string => `10.244.${i}.2`;
-const vtepMac = (i: Index): string => `02:00:00:00:00:0${i}`;
-
-/** Two nodes on one link, a pod on each: `PREFIXnode1`, `PREFIXpod1` and so on. */
-class Place {
-  readonly prefix: string;
-
-  constructor(prefix: string) {
-    this.prefix = prefix;
-    for (const i of indices) for (const host of [this.node(i), this.pod(i)]) runLine(`ip netns add ${host}`);
-    runLine(`ip link add eth0 netns ${this.node(1)} type veth peer name eth0 netns ${this.node(2)}`);
-    for (const i of indices) {
-      this.lines(i, ['addr add ADDRESS/24 dev eth0', 'link set eth0 up', 'link set lo up']);
-      runLine(`nsenter --net=/run/netns/${this.node(i)} sysctl -qw net.ipv4.ip_forward=1`);
-    }
-  }
-
-  node(i: Index): string {
-    return `${this.prefix}node${i}`;
-  }
-
-  pod(i: Index): string {
-    return `${this.prefix}pod${i}`;
-  }
-
-  /** `ip` on a node. */
-  lines(i: Index, lines: readonly string[]): void {
-    for (const line of lines) runLine(`ip -n ${this.node(i)} ${line.replace('ADDRESS', nodeAddress(i))}`);
-  }
-
-  [Symbol.dispose](): void {
-    for (const i of indices) for (const host of [this.pod(i), this.node(i)]) runLine(`ip netns del ${host}`);
-  }
-}
-
-/** flannel's device and routes. */
-function wayByHand(mode: Mode, i: Index): string[] {
-  const [peer, mtu] = [other(i), mtuBytes[mode]];
-  const own = `10.244.${i}.0/32`;
-  switch (mode) {
-    case 'routed':
-      return [`route add ${podCidr(peer)} via ${nodeAddress(peer)}`];
-    case 'vxlan':
-      return [
-        `link add flannel.1 address ${vtepMac(i)} type vxlan id 1 local ADDRESS dev eth0 nolearning dstport 8472`,
-        `link set flannel.1 mtu ${mtu} up`,
-        `addr add ${own} dev flannel.1`,
-        `neigh add 10.244.${peer}.0 lladdr ${vtepMac(peer)} dev flannel.1 nud permanent`,
-        `route add ${podCidr(peer)} via 10.244.${peer}.0 dev flannel.1 onlink`,
-      ];
-    case 'ipip':
-      return [
-        'link add flannel.ipip type ipip local ADDRESS',
-        `link set flannel.ipip mtu ${mtu} up`,
-        `addr add ${own} dev flannel.ipip`,
-        `route add ${podCidr(peer)} via ${nodeAddress(peer)} dev flannel.ipip onlink`,
-      ];
-    case 'wireguard':
-      return [
-        'link add flannel-wg type wireguard',
-        `link set flannel-wg mtu ${mtu}`,
-        `addr add ${own} dev flannel-wg`,
-        'link set flannel-wg up',
-        `route add ${podCidr(peer)} dev flannel-wg`,
-      ];
-    default:
-      return mode satisfies never;
-  }
-}
-
-const wireguardKey = (i: Index): string => Buffer.alloc(32, i).toString('base64');
-
-/** flannel's WireGuard: keys, port and the one peer. */
-function setPeer(node: string, i: Index): void {
-  const peer = other(i);
-  const publicKey = runLine('wg pubkey', wireguardKey(peer)).trim();
-  const peerWords = `peer ${publicKey} endpoint ${nodeAddress(peer)}:51820 allowed-ips ${podCidr(peer)}`;
-  const line = `wg set flannel-wg listen-port 51820 private-key /dev/stdin ${peerWords}`;
-  runLine(`nsenter --net=/run/netns/${node} ${line}`, wireguardKey(i));
-}
-
-/** flannel's device, routes and entries, and the bridge of its delegate. */
-function makeByHand(place: Place, mode: Mode): void {
-  for (const i of indices) {
-    const peer = other(i);
-    const [node, pod, mtu] = [place.node(i), place.pod(i), mtuBytes[mode]];
-    place.lines(i, wayByHand(mode, i));
-    if (mode === 'vxlan') runLine(`bridge -n ${node} fdb add ${vtepMac(peer)} dev flannel.1 dst ${nodeAddress(peer)}`);
-    if (mode === 'wireguard') setPeer(node, i);
-    place.lines(i, [
-      `link add cni0 mtu ${mtu} type bridge`,
-      `addr add 10.244.${i}.1/24 dev cni0`,
-      'link set cni0 up',
-      `link add veth0 mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${pod}`,
-      'link set veth0 master cni0 up',
-    ]);
-    runLine(`bridge -n ${node} link set dev veth0 hairpin on`);
-    for (const line of [
-      `addr add ${podAddress(i)}/24 dev eth0`,
-      'link set eth0 up',
-      `route add default via 10.244.${i}.1`,
-    ]) {
-      runLine(`ip -n ${pod} ${line}`);
-    }
-  }
-}
-
-/** An agent on each node, and each pod attached by the plugin. */
-async function makeOurs(bench: Bench, place: Place, mode: Mode): Promise<Agent[]> {
-  const executable = join(bench.culvert.dir, 'culvert');
-  const agents: Agent[] = [];
-  const dirOf = (i: Index): string => join(bench.dir, `${mode}-${i}`);
-  const nodes = indices.map((i) => {
-    const dir = dirOf(i);
-    mkdirSync(dir);
-    const paths = Object.fromEntries(['run', 'state', 'cniConf', 'leases'].map((p) => [p, join(dir, p)]));
-    const config = join(dir, 'agent.yaml');
-    writeFileSync(config, JSON.stringify({ node: `n${i}`, cluster: { file: 'cluster.yaml' }, mode, paths }));
-    const node = { name: `n${i}`, addresses: [nodeAddress(i)], podCIDRs: [podCidr(i)] };
-    if (mode !== 'wireguard') return node;
-    const shown = runLine(`${executable} keys --json --config ${config}`);
-    return { ...node, publicKey: (JSON.parse(shown) as { publicKey: string }).publicKey };
-  });
-  for (const i of indices) {
-    const dir = dirOf(i);
-    writeFileSync(join(dir, 'cluster.yaml'), JSON.stringify({ nodes }));
-    const config = join(dir, 'agent.yaml');
-    const netns = `/run/netns/${place.node(i)}`;
-    agents.push(await Agent.start(executable, config, netns));
-    const conf = { cniVersion: '1.0.0', name: 'culvert', type: 'culvert', nodeFile: join(dir, 'run/node.json') };
-    const variables = {
-      CNI_COMMAND: 'ADD',
-      CNI_CONTAINERID: place.pod(i),
-      CNI_NETNS: `/run/netns/${place.pod(i)}`,
-      CNI_IFNAME: 'eth0',
-      CNI_PATH: bench.culvert.dir,
-    };
-    const env = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
-    runLine(`nsenter --net=${netns} env ${env.join(' ')} ${executable}`, JSON.stringify(conf));
-  }
-  return agents;
-}
+import {
+  backend,
+  type Index,
+  linkOf,
+  type Mode,
+  makeByHand,
+  makeOurs,
+  modes,
+  Place,
+  podAddress,
+  ruleByHand,
+} from './two-nodes.ts';
 
 /** Starts a server in the second pod; answers what measures one stream to it from the first, in Gbit/s. */
 async function streams(place: Place, seconds: number): Promise<() => number> {
@@ -191,28 +34,7 @@ async function streams(place: Place, seconds: number): Promise<() => number> {
   };
 }
 
-/** flannel's rules as its nftables mode has them: they have the kernel track connections, as ours do. */
-function ruleByHand(place: Place): void {
-  for (const i of indices) {
-    const [cluster, own] = ['10.244.0.0/16', podCidr(i)];
-    const table = `table ip flannel-ipv4 {
-  chain forward {
-    type filter hook forward priority filter
-    ip saddr ${cluster} accept
-    ip daddr ${cluster} accept
-  }
-  chain postrtg {
-    type nat hook postrouting priority srcnat
-    ip saddr ${own} ip daddr ${cluster} return
-    ip saddr ${cluster} ip daddr ${own} return
-    ip saddr ${cluster} ip daddr != 224.0.0.0/4 masquerade fully-random
-    ip saddr != ${cluster} ip daddr ${cluster} masquerade fully-random
-  }
-}
-`;
-    runLine(`nsenter --net=/run/netns/${place.node(i)} nft -f -`, table);
-  }
-}
+const roundsOf = ({ quick }: Bench): Rounds => (quick ? { warmUp: 0, rounds: 1 } : { warmUp: 1, rounds: 15 });
 
 async function measure(bench: Bench, mode: Mode): Promise<Row> {
   using ours = new Place('ours-');
@@ -228,14 +50,56 @@ async function measure(bench: Bench, mode: Mode): Promise<Row> {
       { label: 'by hand', run: await streams(byHand, seconds) },
       { label: 'by hand, with its rules', run: await streams(ruled, seconds) },
     ];
-    const rounds = bench.quick ? { warmUp: 0, rounds: 1 } : { warmUp: 1, rounds: 15 };
-    const figures = await alternate(subjects, rounds);
+    const figures = await alternate(subjects, roundsOf(bench));
     const work = `${mode}, beside flannel's ${backend[mode]}`;
     return { work, unit: 'Gbit/s', figures, target: { atLeast: 0.98, over: 'by hand' } };
   } finally {
     for (const agent of agents) await agent.stop();
   }
 }
+
+/** Throws unless a connection between the pods is on the short cut of both nodes. */
+function expectShortCut(place: Place): void {
+  const client = spawn(
+    'nsenter',
+    [`--net=/run/netns/${place.pod(1)}`, ...`iperf3 -c ${podAddress(2)} -t 3 -b 1M`.split(' ')],
+    { stdio: 'ignore' },
+  );
+  track(client);
+  for (const i of [1, 2] as const) {
+    const look = () =>
+      spawnSync('nsenter', [`--net=/run/netns/${place.node(i)}`, ...'conntrack -L -p tcp'.split(' ')], {
+        encoding: 'utf8',
+      }).stdout;
+    const deadline = performance.now() + 2500;
+    while (!look().includes('[OFFLOAD]'))
+      if (performance.now() > deadline)
+        throw new Error(`no connection is on the flowtable of ${place.node(i)}:\n${look()}`);
+  }
+  client.kill('SIGTERM');
+}
+
+/** Pods' connections take the short cut of a flowtable on both nodes, or do not. */
+async function measureFlowtable(bench: Bench): Promise<Row> {
+  using fast = new Place('fast-');
+  using slow = new Place('slow-');
+  const agents = await makeOurs(bench, fast, 'routed', true);
+  try {
+    agents.push(...(await makeOurs(bench, slow, 'routed', false)));
+    const seconds = bench.quick ? 1 : 2;
+    const subjects: Subject[] = [
+      { label: 'with a flowtable', run: await streams(fast, seconds) },
+      { label: 'without', run: await streams(slow, seconds) },
+    ];
+    const figures = await alternate(subjects, roundsOf(bench));
+    expectShortCut(fast);
+    return { work: 'routed, with a flowtable', unit: 'Gbit/s', figures, target: { atLeast: 1.15, over: 'without' } };
+  } finally {
+    for (const agent of agents) await agent.stop();
+  }
+}
+
+const hasFlowtables = (): boolean => spawnSync('nft', ['-c', flowtableCheck]).status === 0;
 
 async function run(bench: Bench): Promise<Row[]> {
   const rows: Row[] = [];
@@ -248,6 +112,8 @@ async function run(bench: Bench): Promise<Row[]> {
     if (link) runLine('ip link delete try');
     rows.push(await measure(bench, mode));
   }
+  if (hasFlowtables()) rows.push(await measureFlowtable(bench));
+  else process.stderr.write('bench: this kernel has no flowtables: not measured (scripts/vm-lab run has one)\n');
   return rows;
 }
 

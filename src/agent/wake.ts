@@ -5,7 +5,7 @@ import { pause } from './task.ts';
 export type Reason = 'source' | 'host' | 'time';
 
 /** Long enough for the lines of one change to arrive together. */
-const gatherMs = 5;
+const gatherMs = 2;
 
 export class Wake {
   #next = new Set<Reason>();

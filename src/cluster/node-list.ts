@@ -24,6 +24,7 @@ const comment = /^ *(?:#.*)?$/;
 
 /** A document cut up: its keys before `nodes:`, and the entries of that. */
 interface Cut {
+  readonly text: string;
   readonly head: string;
   /** All that comes before the first entry. */
   readonly prologue: string;
@@ -59,32 +60,44 @@ export function cut(text: string): Cut | undefined {
   const dash = dashOf(lines[first] ?? '');
   const entries = dash === undefined ? undefined : entriesOf(lines.slice(first), dash);
   const prologue = lines.slice(0, first).map((line) => `${line}\n`);
-  return entries && { head: head.join('\n'), prologue: prologue.join(''), entries };
+  return entries && { text, head: head.join('\n'), prologue: prologue.join(''), entries };
+}
+
+/** The greatest number up to `most` of which this is so, as it is of all smaller ones. */
+function greatest(most: number, isSo: (n: number) => boolean): number {
+  let [low, high] = [0, most];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (isSo(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** How long a beginning and, behind that, an end two texts have in common. Long pieces are compared fastest by the piece. */
+function commonEnds(a: string, b: string): [start: number, end: number] {
+  const shorter = Math.min(a.length, b.length);
+  const start = greatest(shorter, (n) => a.slice(0, n) === b.slice(0, n));
+  const isEnd = (n: number): boolean => a.slice(a.length - n) === b.slice(b.length - n);
+  return [start, greatest(shorter - start, isEnd)];
 }
 
 /** As `cut`, of a text most of which is as before: only what is between the entries that it begins and ends with as before is read by line. */
 export function cutAgain(text: string, before: Cut): Cut | undefined {
   const { prologue, entries } = before;
-  if (!text.startsWith(prologue)) return undefined;
-  /** An entry stands there between line feeds, or the prologue that ends in one, and the text's end. */
-  const stands = (entry: string, at: number): boolean =>
-    text[at - 1] === '\n' && text.startsWith(entry, at) && (text[at + entry.length] ?? '\n') === '\n';
+  const [start, end] = commonEnds(text, before.text);
+  if (start < prologue.length) return undefined;
+  // an entry with the line feed behind it, or before it
   let [from, first] = [prologue.length, 0];
-  while (first < entries.length && stands(entries[first]!, from)) from += entries[first++]!.length + 1;
+  while (first < entries.length && from + entries[first]!.length < start) from += entries[first++]!.length + 1;
   let [to, last] = [text.length, entries.length];
-  while (
-    last > first &&
-    to - entries[last - 1]!.length >= from &&
-    stands(entries[last - 1]!, to - entries[last - 1]!.length)
-  ) {
-    to -= entries[--last]!.length + 1;
-  }
+  while (last > first && to - entries[last - 1]!.length > text.length - end) to -= entries[--last]!.length + 1;
   // what follows an entry may go on with it
   if (first > 0) from -= entries[--first]!.length + 1;
   const lines = text.slice(from, to).split('\n');
   const dash = dashOf(entries[0]!)!;
   const between = lines[0]!.startsWith(dash) ? entriesOf(lines, dash) : undefined;
-  return between && { ...before, entries: [...entries.slice(0, first), ...between, ...entries.slice(last)] };
+  return between && { ...before, text, entries: [...entries.slice(0, first), ...between, ...entries.slice(last)] };
 }
 
 /**
