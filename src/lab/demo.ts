@@ -216,7 +216,11 @@ export class Demo {
       if (rows.some((r) => r.figures.length > 0)) this.#say(['', `${words}:`, ...renderFigures(rows)]);
     }
     const { kernel, cores, cpu } = conditions();
-    this.#say(['', `${cpu}, ${cores} cores, Linux ${kernel}; sender, receiver and network share them`]);
+    this.#say([
+      '',
+      '"of bare" is beside the runs without pods that took turns with those, the first line is of all of them',
+    ]);
+    this.#say([`${cpu}, ${cores} cores, Linux ${kernel}; sender, receiver and network share them`]);
   }
 
   async #cleanUp(): Promise<void> {

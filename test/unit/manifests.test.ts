@@ -140,6 +140,14 @@ describe('the manifests', () => {
     expect(podSpec().containers[0]!.ports).toEqual([{ name: 'http', containerPort: port }]);
   });
 
+  it('tell the C library what the systemd unit tells it', () => {
+    const unit = readFileSync(join(dirname(manifestFile), '../culvert-agent.service'), 'utf8');
+    const lines = [...unit.matchAll(/^Environment=(.*)$/gm)].map((m) => m[1]);
+    const known = podSpec().containers[0]!.env.filter(({ name }) => name === 'GLIBC_TUNABLES');
+    expect(lines).toEqual(known.map(({ name, value }) => `${name}=${value}`));
+    expect(lines).toHaveLength(1);
+  });
+
   it('are all that the kustomization lists, but for what needs the Prometheus operator', () => {
     const folder = dirname(manifestFile);
     const { resources } = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8')) as { resources: string[] };
