@@ -1,7 +1,7 @@
 /**
  * dist/culvert-image.tar: the container image, an OCI archive, made from this machine and nothing pulled: the executable, the
  * programs that the agent runs with the libraries they load, as Debian's packages installed them, and those packages' copyright files.
- * No shell and no package manager. The same inputs give the same bytes.
+ * No package manager. The same inputs give the same bytes.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -24,10 +24,10 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { programFile } from '../src/kernel/exec.ts';
 
-/** What the agent runs, and `tc` and `birdc` for whoever looks why. Plugins run on the node, with the node's programs. */
+/** What the agent runs (`sh` starts programs for it), and `tc` and `birdc` for whoever looks why. Plugins run on the node, with the node's programs. */
 const programs = [
   ...['ip', 'bridge', 'tc', 'nft', 'wg', 'ethtool', 'ping', 'arping'],
-  ...['bird', 'birdc', 'nsenter', 'setpriv', 'unshare'],
+  ...['bird', 'birdc', 'nsenter', 'setpriv', 'unshare', 'sh'],
 ];
 /** Names of numbers; of each what this distribution has. */
 const data = ['/etc/iproute2', '/usr/share/iproute2', '/etc/protocols'];
@@ -59,7 +59,7 @@ function copyInto(folder: string, file: string, place = placeOf(file)): void {
 /** Packages that files came from, with their versions: "iproute2 6.1.0-3". */
 function packagesOf(files: readonly string[]): string[] {
   // dpkg knows a file by the path that its package gave
-  const paths = files.flatMap((file) => [file, file.replace(/^\/usr/, ''), realpathSync(file)]);
+  const paths = files.flatMap((f) => [f, realpathSync(f)]).flatMap((f) => [f, f.replace(/^\/usr/, '')]);
   const { stdout } = spawnSync('dpkg-query', ['--search', ...new Set(paths)], { encoding: 'utf8' });
   const names = new Set(stdout.split('\n').flatMap((line) => /^([^\s,:]+)(?::\w+)?: \//.exec(line)?.[1] ?? []));
   return [...names].sort().map((name) => run('dpkg-query', '--show', '--showformat=${Package} ${Version}', name));

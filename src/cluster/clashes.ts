@@ -115,13 +115,17 @@ export function clashesOf(nodes: readonly ClusterNode[]): Clash[] {
 /** Whether `node`, new among nodes that do not clash, does clash with one of them or with itself. */
 export function clashesWith(node: ClusterNode, nodes: readonly ClusterNode[]): boolean {
   const spans = [...node.addresses, ...node.podCIDRs].map((own) => own.span);
-  const isTaken = (its: { span: Span }): boolean => spans.some((span) => shareAddresses(span, its.span));
-  const isClash = (other: ClusterNode): boolean =>
-    other.name === node.name ||
-    other.mac === node.mac ||
-    (other.publicKey !== undefined && other.publicKey === node.publicKey) ||
+  // loops: with closures thousands of nodes take twice as long
+  function isTaken(claims: readonly { span: Span }[]): boolean {
+    for (const its of claims) for (const span of spans) if (shareAddresses(span, its.span)) return true;
+    return false;
+  }
+  for (const other of nodes) {
+    if (other === node) continue;
+    if (other.name === node.name || other.mac === node.mac) return true;
+    if (other.publicKey !== undefined && other.publicKey === node.publicKey) return true;
     // an address twice, one among pods, or podCIDRs that overlap
-    other.addresses.some(isTaken) ||
-    other.podCIDRs.some(isTaken);
-  return nodes.some((other) => other !== node && isClash(other)) || clashesOf([node]).length > 0;
+    if (isTaken(other.addresses) || isTaken(other.podCIDRs)) return true;
+  }
+  return clashesOf([node]).length > 0;
 }

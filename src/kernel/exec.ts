@@ -23,6 +23,9 @@ export interface ExecOptions {
 
 export type Exec = (argv: readonly string[], options?: ExecOptions) => Promise<string>;
 
+/** Starts programs for us. */
+export const shell = '/bin/sh';
+
 const defaultDirs = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin'];
 
 /** With our folder on PATH, `bridge` is our plugin and not iproute2's. */
@@ -97,6 +100,7 @@ const packages: Readonly<Record<string, string>> = {
   nft: 'nftables',
   nsenter: 'util-linux',
   ping: 'iputils-ping',
+  sh: 'dash',
   wg: 'wireguard-tools',
 };
 

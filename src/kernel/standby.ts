@@ -7,9 +7,10 @@
  */
 
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { failure, programFile } from './exec.ts';
+import { failure, programFile, shell as shellFile } from './exec.ts';
 
 /**
  * `ip`, `bridge`, `tc`, `conntrack`: batches in our own namespace; `container`: sysctls and a batch in the container's; `nft -p`: for what it
@@ -83,13 +84,14 @@ export function standBy(names: readonly StandbyName[], netns: string, onCommand:
   const isNeeded = (program: string): boolean => names.some((name) => commands[name].includes(`"$${program}"`));
   const files = programs.map((program) => (isNeeded(program) ? programFile(program) : ''));
   // a program that is not installed must not look like a link that is not there: whoever needs it starts it, and hears so
-  if (!files.every((file) => file === '' || isAbsolute(file))) return { orders: new Map(), dismiss: () => {} };
-  const child = spawn('/bin/sh', ['-c', script(names), 'sh', netns, enter, ...files], {
+  const isThere = existsSync(shellFile) && files.every((file) => file === '' || isAbsolute(file));
+  if (!isThere) return { orders: new Map(), dismiss: () => {} };
+  const child = spawn(shellFile, ['-c', script(names), 'sh', netns, enter, ...files], {
     stdio: ['pipe', 'ignore', 'ignore', ...names.map(() => 'pipe' as const)],
     // an interactive nft's line editor would keep a history in HOME
     env: { ...process.env, LC_ALL: 'C', HOME: '/dev/null' },
   });
-  child.on('error', () => {}); // no shell: its sockets are closed, and whoever gives orders hears of it
+  child.on('error', () => {}); // no process: its sockets are closed, and whoever gives orders hears of it
   const sockets = child.stdio as (Duplex | null)[] | undefined; // none when there are no descriptors left
   const shell = sockets?.[0];
   shell?.on('error', () => {});

@@ -5,10 +5,11 @@
  */
 
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { isAbsolute } from 'node:path';
 import { CommandError } from '../errors.ts';
-import { failure, notInstalled, programFile } from './exec.ts';
+import { failure, notInstalled, programFile, shell } from './exec.ts';
 
 /** Runs a program whose words have no white space in them; answers all that it said, errors too. Throws CommandError. */
 export type Run = (argv: readonly string[]) => Promise<string>;
@@ -24,7 +25,7 @@ while read -r line; do
 done`;
 
 class Worker {
-  readonly #child = spawn('/bin/sh', ['-c', script], {
+  readonly #child = spawn(shell, ['-c', script], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, LC_ALL: 'C' },
   });
@@ -108,7 +109,8 @@ export function createWorkers(onCommand: (line: string) => void = () => {}): Run
   }
   return async (argv) => {
     const file = programFile(argv[0]!);
-    if (!isAbsolute(file)) throw new CommandError(argv, undefined, notInstalled(file), 'no-program');
+    const missing = [file, shell].find((f) => !isAbsolute(f) || !existsSync(f));
+    if (missing !== undefined) throw new CommandError(argv, undefined, notInstalled(missing), 'no-program');
     const full = [file, ...argv.slice(1)];
     onCommand(full.join(' '));
     const worker = take();

@@ -88,7 +88,9 @@ export const shareAddresses = (a: Span, b: Span): boolean =>
  * prefix become it. 5,000 podCIDRs carved in order from one range come out as a handful, which keeps sets in the kernel small.
  */
 export function aggregate(spans: readonly Span[]): Prefix[] {
-  const sorted = spans.toSorted((a, b) => a.family - b.family || a.rounded.first - b.rounded.first || compare(a.first, b.first));
+  const sorted = spans.toSorted(
+    (a, b) => a.family - b.family || a.rounded.first - b.rounded.first || compare(a.first, b.first),
+  );
   const out: Prefix[] = [];
   for (let i = 0; i < sorted.length; ) {
     const { family, first } = sorted[i]!;

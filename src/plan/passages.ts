@@ -6,7 +6,7 @@
 import { MappedList } from '../mapped-list.ts';
 import { type Family, families, familyOf } from '../net/address.ts';
 import { addressOf, type ClusterNode } from './cluster.ts';
-import type { NamespaceState } from './host.ts';
+import { mergeStates, type NamespaceState } from './host.ts';
 import type { Overlay, ProbeOf, Tunnel } from './overlay.ts';
 import { targetOf } from './path-mtu.ts';
 import { sharedLink } from './routed.ts';
@@ -47,7 +47,7 @@ export interface Crossings {
 interface Passage {
   readonly crossings: readonly (Crossing | undefined)[];
   /** What the tunnel needs. */
-  readonly entries: readonly Partial<NamespaceState>[];
+  readonly entries: Partial<NamespaceState> | undefined;
   /** The addresses that it is probed by. */
   readonly probed: string;
 }
@@ -76,7 +76,7 @@ function planPassage(work: Crossings, { own, underlay }: PathContext, node: Clus
   }
   return {
     crossings: shares.map((share) => (leads(share, node) ? cross(share) : undefined)),
-    entries: tunnel ? [tunnel.entries] : [],
+    entries: tunnel?.entries,
     probed: probedAt(work, own, node),
   };
 }
@@ -108,13 +108,10 @@ function passagesOf(work: Crossings, context: PathContext): readonly Passage[] {
 }
 
 /** Adds nodes by one overlay to the shares that take it. Answers what their tunnels need. */
-export function addOverlay(work: Crossings, context: PathContext): Partial<NamespaceState>[] {
-  const entries: Partial<NamespaceState>[] = [];
-  for (const passage of passagesOf(work, context)) {
-    for (const [i, crossing] of passage.crossings.entries()) {
-      if (crossing) addCrossing(work.shares[i]!, context.facts, crossing);
-    }
-    entries.push(...passage.entries);
+export function addOverlay(work: Crossings, context: PathContext): NamespaceState {
+  const passages = passagesOf(work, context);
+  for (const [i, share] of work.shares.entries()) {
+    for (const { crossings } of passages) if (crossings[i]) addCrossing(share, context.facts, crossings[i]);
   }
-  return entries;
+  return mergeStates(...passages.flatMap((p) => p.entries ?? []));
 }

@@ -124,7 +124,7 @@ function addMode(
   const probeOf = probes?.(mode);
   const overlay = overlayOf(mode, nodes, shares, { ...context, probeOf });
   if (!overlay) return undefined;
-  parts.push(...addOverlay({ mode, shares, leads, nodes, overlay, probeOf }, context));
+  parts.push(addOverlay({ mode, shares, leads, nodes, overlay, probeOf }, context));
   for (const w of overlay.wraps) {
     for (const { reach } of shares) narrow(reach, context.underlay.own.get(w.family)!.mtuBytes - w.overheadBytes);
   }
@@ -176,12 +176,13 @@ export function planPaths(context: PathContext): Paths {
   const deviceMtu = checkMtu(settings.mtu, Math.min(...reaches.map((r) => r.mtuBytes)), problems);
   const mtuBytes = settings.mtu === 'auto' ? podMtu(deviceMtu, reaches, podFamiliesOf(context.own)) : deviceMtu;
   const routes = withLimits(carrying.routes, carrying.reach, deviceMtu, problems);
-  const targets = [...new Map(reaches.flatMap((r) => r.targets).map((t) => [t.address, t])).values()];
+  const targets = new Map<string, PathTarget>();
+  for (const reach of reaches) for (const target of reach.targets) targets.set(target.address, target);
   const ground = used.map((overlay) => overlay.ground(deviceMtu));
   const sysctls = used.length > 0 ? loosened(underlay, facts) : [];
   parts.unshift(mergeStates(...ground, { sysctls }));
   const { ways, probeRoutes } = autoNow ?? autoNext ?? { ways: [], probeRoutes: [] };
-  const common = { parts, ways, mtuBytes, targets, bgp };
+  const common = { parts, ways, mtuBytes, targets: [...targets.values()], bgp };
   if (!accepted) {
     return { ...common, routes: [...routes, ...probeRoutes], problems, unmasked: [...unmasked], probes: [] };
   }

@@ -1,6 +1,6 @@
 /** The manifests and the image on real kubelets: from nothing to a network, other modes and a new DaemonSet under traffic, and off the nodes again. */
 
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
@@ -132,6 +132,18 @@ it('makes nodes ready and connects their pods', async () => {
   lab.kubectl('wait --for=condition=Ready pod --all --timeout=90s');
   system('rollout', 'status', 'daemonset/culvert', '--timeout=120s');
 }, 300_000);
+
+it('has in its image whatever the agent starts', () => {
+  const programs = 'arping bird birdc bridge ethtool ip nft nsenter ping setpriv sh tc unshare wg';
+  const found = system('exec', 'daemonset/culvert', '--', 'sh', '-c', `for p in ${programs}; do command -v $p; done`);
+  expect(
+    found
+      .trim()
+      .split('\n')
+      .map((file) => basename(file))
+      .join(' '),
+  ).toBe(programs);
+});
 
 it('changes its mode live, by command and by an edit of the ConfigMap, also when who drives that is killed: 0 packets lost', async () => {
   const flows = await pingBoth();
