@@ -1,3 +1,7 @@
+/** Lists that are mapped again and again. */
+
+import { middleOf } from './changed.ts';
+
 /**
  * A list that is mapped again and again, and of which few items change from one time to the next: what was made of an item is handed
  * out again. Large clusters' nodes are read and planned so: to look each of thousands up in a map takes longer than most of what is
@@ -14,13 +18,7 @@ export class MappedList<T, R> {
     holds: (result: R, item: T) => boolean = () => true,
   ): readonly R[] {
     const [before, known] = [this.#items, this.#results];
-    let start = 0;
-    while (start < items.length && start < before.length && items[start] === before[start]) start++;
-    let [end, endBefore] = [items.length, before.length];
-    while (end > start && endBefore > start && items[end - 1] === before[endBefore - 1]) {
-      end--;
-      endBefore--;
-    }
+    const { start, end, endBefore } = middleOf(before, items);
     const moved = new Map<T, R>();
     for (let i = start; i < endBefore; i++) moved.set(before[i]!, known[i]!);
     const results = items.map((item, i): R => {

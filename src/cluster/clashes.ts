@@ -2,7 +2,6 @@
 
 import type { Problem } from '../errors.ts';
 import { type Family, families } from '../net/address.ts';
-import { type Span, shareAddresses } from '../net/prefix.ts';
 import { addressOf, type ClusterNode, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
 
 /** A problem of two nodes, or of one with itself. */
@@ -110,22 +109,4 @@ export function clashesOf(nodes: readonly ClusterNode[]): Clash[] {
       return [...overlapping(sorted), ...swallowed(nodes, sorted, family)];
     }),
   ];
-}
-
-/** Whether `node`, new among nodes that do not clash, does clash with one of them or with itself. */
-export function clashesWith(node: ClusterNode, nodes: readonly ClusterNode[]): boolean {
-  const spans = [...node.addresses, ...node.podCIDRs].map((own) => own.span);
-  // loops: with closures thousands of nodes take twice as long
-  function isTaken(claims: readonly { span: Span }[]): boolean {
-    for (const its of claims) for (const span of spans) if (shareAddresses(span, its.span)) return true;
-    return false;
-  }
-  for (const other of nodes) {
-    if (other === node) continue;
-    if (other.name === node.name || other.mac === node.mac) return true;
-    if (other.publicKey !== undefined && other.publicKey === node.publicKey) return true;
-    // an address twice, one among pods, or podCIDRs that overlap
-    if (isTaken(other.addresses) || isTaken(other.podCIDRs)) return true;
-  }
-  return clashesOf([node]).length > 0;
 }

@@ -17,7 +17,8 @@ import {
   type PodCidr,
   podCidr,
 } from '../plan/cluster.ts';
-import { clashesOf, clashesWith } from './clashes.ts';
+import { Claims } from './claims.ts';
+import { clashesOf } from './clashes.ts';
 import { check, unknownKeys } from './document.ts';
 import { autonomousSystem, betweenSites, mode } from './schema.ts';
 
@@ -122,17 +123,13 @@ export function decodeNode(value: unknown, path: string): ClusterNode {
   };
 }
 
-/** New nodes; with more the whole cluster is compared in one go. */
-const few = 16;
-
 /** Decodes documents one after another; a node whose entry has not changed is not decoded again (5,000 cost 100 ms). */
 export class ViewDecoder {
   /** By the entry itself: a file read entry by entry hands out the same again. */
   readonly #byObject = new MappedList<unknown, ClusterNode | undefined>();
   /** By its text: a file parsed whole does not. */
   #byText = new Map<string, ClusterNode>();
-  /** The last document was right. */
-  #isFine = false;
+  readonly #claims = new Claims();
 
   /** Throws ConfigError. `notes` takes remarks on unknown keys. */
   decode(value: unknown, notes: string[] = []): ClusterView {
@@ -144,32 +141,23 @@ export class ViewDecoder {
     }
     const texts = new Map<string, ClusterNode>();
     const problems: Problem[] = [];
-    const fresh: ClusterNode[] = [];
     const decodeOne = (item: unknown, i: number) => {
       const text = JSON.stringify(item) ?? '';
       const node = this.#byText.get(text) ?? decodeNew(item, i, problems, notes);
       if (!node) return undefined;
       texts.set(text, node);
-      fresh.push(node);
       return node;
     };
     const nodes = this.#byObject.map(list, decodeOne).filter((node) => node !== undefined);
     for (const key of Object.keys(value))
       if (!knownKeys.includes(key)) notes.push(`${key}: unknown key, ignored; known are ${knownKeys.join(' and ')}`);
     const traffic = trafficOf(value['traffic'], problems, notes);
-    if (problems.length === 0 && !this.#haveNoClash(nodes, fresh)) {
+    if (problems.length === 0 && !this.#claims.take(nodes)) {
       problems.push(...clashesOf(nodes).map(({ path, got, want }) => ({ path, got, want })));
     }
-    this.#isFine = problems.length === 0;
     if (problems.length > 0) throw new ConfigError(problems);
     this.#byText = texts;
     return { nodes, ...(traffic && { traffic }) };
-  }
-
-  /** Nodes that were there before do not clash; few that are new are each held against all. False answers that it is not known. */
-  #haveNoClash(nodes: readonly ClusterNode[], fresh: readonly ClusterNode[]): boolean {
-    if (!this.#isFine || fresh.length > few || new Set(nodes).size < nodes.length) return false;
-    return !fresh.some((n) => clashesWith(n, nodes));
   }
 }
 

@@ -83,14 +83,16 @@ const beginsBefore = (a: Span, b: Span): boolean =>
 export const shareAddresses = (a: Span, b: Span): boolean =>
   a.family === b.family && beginsBefore(a, b) && beginsBefore(b, a);
 
+/** The order in which spans of one family begin. */
+export const byFirst = (a: Span, b: Span): number =>
+  a.rounded.first - b.rounded.first || (a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
+
 /**
  * The fewest prefixes that cover exactly the same addresses: what lies inside another goes, neighbours that make up one shorter
  * prefix become it. 5,000 podCIDRs carved in order from one range come out as a handful, which keeps sets in the kernel small.
  */
 export function aggregate(spans: readonly Span[]): Prefix[] {
-  const sorted = spans.toSorted(
-    (a, b) => a.family - b.family || a.rounded.first - b.rounded.first || compare(a.first, b.first),
-  );
+  const sorted = spans.toSorted((a, b) => a.family - b.family || byFirst(a, b));
   const out: Prefix[] = [];
   for (let i = 0; i < sorted.length; ) {
     const { family, first } = sorted[i]!;
@@ -103,8 +105,6 @@ export function aggregate(spans: readonly Span[]): Prefix[] {
   }
   return out;
 }
-
-const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** The fewest prefixes that make up a range of addresses. */
 function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {

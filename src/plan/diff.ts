@@ -3,6 +3,7 @@
  * made. New paths are laid before old ones go (make before break), and what falls with its link is not removed by itself.
  */
 
+import { middleOf } from '../changed.ts';
 import {
   type AddressState,
   type FdbState,
@@ -157,15 +158,9 @@ function diffList<T extends object>(
 ): ListDiff<T> {
   const isOther = typeof compared === 'function' ? compared : (a: T, w: T) => differs(a, w, compared);
   // planners hand out the same object for the same node again: most need no key at all, and of thousands few are not in their place
-  const isSame = (i: number, j: number): boolean =>
-    actual[i] !== undefined && actual[i] === wanted[j] && !falls(actual[i]!);
-  let start = 0;
-  while (isSame(start, start)) start++;
-  let [end, wantedEnd] = [actual.length, wanted.length];
-  while (end > start && wantedEnd > start && isSame(end - 1, wantedEnd - 1))
-    [end, wantedEnd] = [end - 1, wantedEnd - 1];
-  const rest = new Set(actual.slice(start, end).filter((item) => !falls(item)));
-  const fresh = wanted.slice(start, wantedEnd).filter((item) => !rest.delete(item));
+  const { start, end, endBefore } = middleOf(actual, wanted, (a, w) => a === w && !falls(a));
+  const rest = new Set(actual.slice(start, endBefore).filter((item) => !falls(item)));
+  const fresh = wanted.slice(start, end).filter((item) => !rest.delete(item));
   const left = new Map<string, T>();
   for (const item of rest) left.set(key(item), item);
   const set: [T, T | undefined][] = [];

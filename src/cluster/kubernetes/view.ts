@@ -6,6 +6,7 @@
 
 import { ConfigError } from '../../errors.ts';
 import type { ClusterNode } from '../../plan/cluster.ts';
+import { Claims } from '../claims.ts';
 import { clashesOf } from '../clashes.ts';
 import { decodeNode } from '../view.ts';
 import type { FoundNode } from './node.ts';
@@ -20,23 +21,33 @@ export interface Judged {
 const newestFirst = (a: FoundNode, b: FoundNode): number =>
   a.created === b.created ? (a.entry.name < b.entry.name ? -1 : 1) : a.created > b.created ? -1 : 1;
 
+const byName = (a: ClusterNode, b: ClusterNode): number => (a.name < b.name ? -1 : 1);
+
 export class NodeJudge {
   /** An entry is decoded once. */
   readonly #decoded = new WeakMap<FoundNode, ClusterNode | string>();
+  readonly #claims = new Claims();
 
   judge(found: Iterable<FoundNode>): Judged {
     const leftOut = new Map<string, string>();
-    let standing: ClusterNode[] = [];
-    for (const one of [...found].sort(newestFirst)) {
+    const right: FoundNode[] = [];
+    for (const one of found) {
       const node = this.#decode(one);
       if (typeof node === 'string') leftOut.set(one.entry.name, node);
-      else standing.push(node);
+      else right.push(one);
     }
+    const nodes = this.#nodesOf(right).sort(byName);
+    if (this.#claims.take(nodes)) return { nodes, leftOut };
+    let standing = this.#nodesOf(right.sort(newestFirst));
     for (let lost = losersOf(standing); lost.size > 0; lost = losersOf(standing)) {
       for (const [node, why] of lost) leftOut.set(node.name, why);
       standing = standing.filter((node) => !lost.has(node));
     }
-    return { nodes: standing.sort((a, b) => (a.name < b.name ? -1 : 1)), leftOut };
+    return { nodes: standing.sort(byName), leftOut };
+  }
+
+  #nodesOf(found: readonly FoundNode[]): ClusterNode[] {
+    return found.map((one) => this.#decode(one)).filter((node) => typeof node !== 'string');
   }
 
   #decode(found: FoundNode): ClusterNode | string {
