@@ -66,48 +66,23 @@ export interface Span {
   readonly family: Family;
   readonly first: bigint;
   readonly end: bigint;
-  /** The two, rounded: where these differ they tell the order, and thousands of big numbers take ten times as long to compare. */
-  readonly rounded: { readonly first: number; readonly end: number };
 }
 
-export function spanOf(p: Prefix): Span {
-  const first = networkAddress(p).value;
-  const end = lastAddress(p).value + 1n;
-  return { family: p.address.family, first, end, rounded: { first: Number(first), end: Number(end) } };
-}
+export const spanOf = (p: Prefix): Span => ({
+  family: p.address.family,
+  first: networkAddress(p).value,
+  end: lastAddress(p).value + 1n,
+});
 
-/** `a` begins before `b` ends. */
-const beginsBefore = (a: Span, b: Span): boolean =>
-  a.rounded.first === b.rounded.end ? a.first < b.end : a.rounded.first < b.rounded.end;
-
+/** By comparison alone: thousands are asked, and to reckon with masks takes longer. */
 export const shareAddresses = (a: Span, b: Span): boolean =>
-  a.family === b.family && beginsBefore(a, b) && beginsBefore(b, a);
+  a.family === b.family && a.first < b.end && b.first < a.end;
 
 /** The order in which spans of one family begin. */
-export const byFirst = (a: Span, b: Span): number =>
-  a.rounded.first - b.rounded.first || (a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
-
-/**
- * The fewest prefixes that cover exactly the same addresses: what lies inside another goes, neighbours that make up one shorter
- * prefix become it. 5,000 podCIDRs carved in order from one range come out as a handful, which keeps sets in the kernel small.
- */
-export function aggregate(spans: readonly Span[]): Prefix[] {
-  const sorted = spans.toSorted((a, b) => a.family - b.family || byFirst(a, b));
-  const out: Prefix[] = [];
-  for (let i = 0; i < sorted.length; ) {
-    const { family, first } = sorted[i]!;
-    let end = first;
-    // whatever begins inside or right behind what was found so far
-    for (let next = sorted[i]; next && next.family === family && next.first <= end; next = sorted[++i]) {
-      if (next.end > end) end = next.end;
-    }
-    out.push(...prefixesOf(family, first, end - 1n));
-  }
-  return out;
-}
+export const byFirst = (a: Span, b: Span): number => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
 
 /** The fewest prefixes that make up a range of addresses. */
-function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {
+export function prefixesOf(family: Family, first: bigint, last: bigint): Prefix[] {
   const out: Prefix[] = [];
   for (let value = first; value <= last; ) {
     const isWhole = (bits: bigint): boolean => (value & bits) === 0n && value + bits <= last;

@@ -4,14 +4,14 @@
  */
 
 import type { Family } from '../net/address.ts';
-import { aggregate, formatPrefix, type Prefix, type Span } from '../net/prefix.ts';
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
 
 /** A set of prefixes of one family. */
 export interface PrefixSet {
   readonly name: string;
   readonly family: Family;
-  /** Of the prefixes, in any order, inside of each other or not. */
-  readonly spans: readonly Span[];
+  /** Ascending, none inside of another, no two that make up one. */
+  readonly prefixes: readonly Prefix[];
 }
 
 export interface Chain {
@@ -32,7 +32,7 @@ export interface Table {
 const formatElement = (p: Prefix): string => formatPrefix(p).replace(p.address.family === 4 ? /\/32$/ : /\/128$/, '');
 
 function renderSet(set: PrefixSet): string[] {
-  const elements = aggregate(set.spans).map(formatElement);
+  const elements = set.prefixes.map(formatElement);
   return [
     `\tset ${set.name} {`,
     `\t\ttype ipv${set.family}_addr`,

@@ -9,8 +9,9 @@
  */
 
 import { type Family, families, parseAddress } from '../net/address.ts';
+import { aggregate } from '../net/aggregate.ts';
 import { hash } from '../net/name.ts';
-import { aggregate, defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts';
+import { defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts';
 import { type BgpSession, type ImportRule, renderBird } from './bird.ts';
 import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem, podCidrsOf } from './cluster.ts';
 import { type RouteState, routeProtocol } from './host.ts';

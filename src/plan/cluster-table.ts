@@ -5,7 +5,7 @@
  */
 
 import { type Family, families } from '../net/address.ts';
-import type { Span } from '../net/prefix.ts';
+import { Aggregate, aggregate } from '../net/aggregate.ts';
 import { type Chain, type PrefixSet, renderTable } from '../nftables/ruleset.ts';
 import { type ClusterNode, type ClusterView, type NodeAddress, podCidrsOf } from './cluster.ts';
 import type { TableState } from './host.ts';
@@ -58,19 +58,20 @@ export interface ClusterTableInput {
   readonly masquerade: boolean;
 }
 
+const allPods = new Aggregate((node: ClusterNode) => node.podCIDRs.map((p) => p.span));
+const allUnmasked = new Aggregate((address: NodeAddress) => [address.span]);
+
 /** The table for a cluster; masquerade off leaves its chain and sets out. */
 export function planClusterTable({ view, own, unmasked, masquerade }: ClusterTableInput): TableState {
-  const pods: Record<Family, Span[]> = { 4: [], 6: [] };
-  for (const node of view.nodes) for (const { span } of node.podCIDRs) pods[span.family].push(span);
-  const nodes: Record<Family, Span[]> = { 4: [], 6: [] };
-  for (const { span } of unmasked) nodes[span.family].push(span);
+  const pods = allPods.of(view.nodes);
+  const nodes = allUnmasked.of(unmasked);
   const inUse = families.filter((f) => pods[f].length > 0);
   const ownFamilies = masquerade ? families.filter((f) => podCidrsOf(own, f).length > 0) : [];
   const sets: PrefixSet[] = [
-    ...inUse.map((family) => ({ name: name('pods', family), family, spans: pods[family] })),
+    ...inUse.map((family) => ({ name: name('pods', family), family, prefixes: pods[family] })),
     ...ownFamilies.flatMap((family) => [
-      { name: name('own', family), family, spans: podCidrsOf(own, family).map((p) => p.span) },
-      { name: name('nodes', family), family, spans: nodes[family] },
+      { name: name('own', family), family, prefixes: aggregate(podCidrsOf(own, family).map((p) => p.span)) },
+      { name: name('nodes', family), family, prefixes: nodes[family] },
     ]),
   ];
   const chains = [podChain, forwardChain(inUse), ...(ownFamilies.length > 0 ? [masqueradeChain(ownFamilies)] : [])];

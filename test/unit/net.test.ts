@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { formatAddress, parseAddress } from '../../src/net/address.ts';
+import { Aggregate, aggregate } from '../../src/net/aggregate.ts';
 import { linkLocalFrom } from '../../src/net/mac.ts';
-import { aggregate, formatPrefix, parsePrefix, spanOf } from '../../src/net/prefix.ts';
+import { formatPrefix, parsePrefix, spanOf } from '../../src/net/prefix.ts';
+import { Dice } from '../support/dice.ts';
 
 describe('parseAddress()', () => {
   it.each([
@@ -50,6 +52,41 @@ describe('aggregate()', () => {
   ];
   it.each(cases)('%s', (_name, given, want) => {
     expect(aggregate(given.map((p) => spanOf(parsePrefix(p)!))).map(formatPrefix)).toEqual(want);
+  });
+});
+
+describe('Aggregate', () => {
+  /** Every address of the /24 that these cover, as a text of zeros and ones. */
+  const covered = (prefixes: readonly string[]): string => {
+    const spans = prefixes.map((p) => spanOf(parsePrefix(p)!));
+    return Array.from({ length: 256 }, (_, i) => {
+      const value = 0x0a000000n + BigInt(i);
+      return spans.some((s) => s.first <= value && value < s.end) ? '1' : '0';
+    }).join('');
+  };
+  /** The fewest prefixes, found by halving: a whole half is one, an empty one none. */
+  const fewest = (map: string, at = 0): string[] => {
+    if (!map.includes('1')) return [];
+    if (!map.includes('0')) return [`10.0.0.${at}/${32 - Math.log2(map.length)}`];
+    const half = map.length / 2;
+    return [...fewest(map.slice(0, half), at), ...fewest(map.slice(half), at + half)];
+  };
+
+  it.each([1, 2, 3])('answers the fewest prefixes, whatever the list was before (seed %i)', (seed) => {
+    const { chance } = new Dice(seed);
+    const one = () => {
+      const length = chance() < 0.1 ? 26 : 29 + Math.floor(chance() * 4);
+      const size = 2 ** (32 - length);
+      return { text: `10.0.0.${Math.floor((chance() * 256) / size) * size}/${length}` };
+    };
+    const all = new Aggregate((item: { text: string }) => [spanOf(parsePrefix(item.text)!)]);
+    let items: { text: string }[] = [];
+    for (let i = 0; i < 1000; i++) {
+      items = items.filter(() => chance() < 0.9);
+      for (let n = Math.floor(chance() * 5); n > 0; n--) items.splice(Math.floor(chance() * items.length), 0, one());
+      const want = fewest(covered(items.map((item) => item.text)));
+      expect(all.of(items)[4].map(formatPrefix)).toEqual(want);
+    }
   });
 });
 
