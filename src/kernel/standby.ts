@@ -61,12 +61,15 @@ const commands: Record<StandbyName, string> = {
   'nft -f': '"$nft" -f -',
   // it writes a word at a time, and each would wake whoever reads
   'nft -p': '{ text=$("$nft" -p -f - 2>&1); code=$?; printf "%s\\n" "$text"; exit $code; }',
-  'nft -i': '"$nft" -i',
+  'nft -i': '{ "$nft" -i; echo "exit $?"; }',
   conntrack: `{${conntrackBatch}}`,
 };
 
 /** In the order of the shell's arguments. */
 const programs = ['ip', 'bridge', 'nft', 'tc', 'nsenter'];
+
+/** It has answered long before it ends: nobody else's end must wait until the shell has heard of this one's. */
+const tellsItself = (name: StandbyName): boolean => name === 'nft -i';
 
 /**
  * The shell's text: starts everything, then tells the exit code of each program that it is asked about on its own input. Asked,
@@ -99,7 +102,8 @@ export function standBy(names: readonly StandbyName[], netns: string, onCommand:
   for (const [i, name] of names.entries()) {
     const socket = sockets?.[i + 3];
     if (!socket) continue;
-    const listening = listen(name, socket, () => shell?.write(`${i + 3}\n`), onCommand);
+    const askExit = (): void => void (tellsItself(name) || shell?.write(`${i + 3}\n`));
+    const listening = listen(name, socket, askExit, onCommand);
     orders.set(name, [...(orders.get(name) ?? []), listening]);
   }
   return { orders, dismiss: () => sockets?.forEach((socket) => void socket?.end()) };
