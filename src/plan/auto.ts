@@ -24,7 +24,7 @@ export interface Candidate {
   readonly traffic: { readonly mode: Mode };
   readonly routes: readonly RouteState[];
   readonly problems: readonly PlanProblem[];
-  readonly unmasked: ReadonlySet<NodeAddress>;
+  readonly unmasked: readonly NodeAddress[];
 }
 
 /** A question that goes one way only, and so does its answer. */
@@ -70,6 +70,7 @@ interface Option {
   readonly way: WayMode;
   readonly routes: ReadonlyMap<string, RouteState>;
   readonly share: Candidate;
+  readonly unmasked: ReadonlySet<NodeAddress>;
 }
 
 /** How one option is asked for, and the routes that this takes. Plain routes are tried by the address that tunnel devices carry. */
@@ -113,7 +114,7 @@ function planWays(
   const isFixed = traffic.betweenSites !== undefined && own.site !== node.site;
   const carrying = able.find(({ way }) => way === auto.chosen?.get(node.name)) ?? last;
   plan.routes.push(...prefixes.map((p) => carrying.routes.get(p)!));
-  plan.unmasked.push(...node.addresses.filter((a) => able.every(({ share }) => share.unmasked.has(a))));
+  plan.unmasked.push(...node.addresses.filter((a) => able.every(({ unmasked }) => unmasked.has(a))));
   if (isFixed) return;
   // no device carries the address that plain routes are tried by where there is no other way
   const isProbed = able.some(({ way }) => way !== 'routed');
@@ -130,7 +131,7 @@ export function planAuto(context: AutoContext, shares: readonly Candidate[]): Au
   const plan: AutoPlan = { routes: [], probeRoutes: [], ways: [], problems: [], unmasked: [] };
   const options = shares.map((share): Option => {
     const routes = new Map(share.routes.map((r) => [r.prefix, r]));
-    return { way: share.traffic.mode as WayMode, routes, share };
+    return { way: share.traffic.mode as WayMode, routes, share, unmasked: new Set(share.unmasked) };
   });
   for (const node of context.others) {
     const pods = podFamilies(context.own, node);

@@ -3,7 +3,7 @@
  * made. New paths are laid before old ones go (make before break), and what falls with its link is not removed by itself.
  */
 
-import { middleOf } from '../changed.ts';
+import { type Middle, middleOf } from '../changed.ts';
 import {
   type AddressState,
   type FdbState,
@@ -148,6 +148,14 @@ interface ListDiff<T> {
   removed: T[];
 }
 
+const whole = (before: readonly unknown[], now: readonly unknown[]): Middle => ({
+  start: 0,
+  end: now.length,
+  endBefore: before.length,
+});
+
+const never = (): boolean => false;
+
 /** Items by key: set those that are new or different, remove those that nobody wants and that do not fall with their link. */
 function diffList<T extends object>(
   actual: readonly T[],
@@ -158,7 +166,7 @@ function diffList<T extends object>(
 ): ListDiff<T> {
   const isOther = typeof compared === 'function' ? compared : (a: T, w: T) => differs(a, w, compared);
   // planners hand out the same object for the same node again: most need no key at all, and of thousands few are not in their place
-  const { start, end, endBefore } = middleOf(actual, wanted, (a, w) => a === w && !falls(a));
+  const { start, end, endBefore } = falls === never ? middleOf(actual, wanted) : whole(actual, wanted);
   const rest = new Set(actual.slice(start, endBefore).filter((item) => !falls(item)));
   const fresh = wanted.slice(start, end).filter((item) => !rest.delete(item));
   const left = new Map<string, T>();
@@ -218,7 +226,8 @@ function splitUps(changes: readonly Change[], dressed: ReadonlySet<string>): { b
 /** The changes that turn `actual` into `wanted`; none when nothing differs. `actual` holds only what is ours to remove. */
 export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const links = diffLinks(actual, wanted);
-  const onGone = (item: { dev?: string }): boolean => item.dev !== undefined && links.gone.has(item.dev);
+  const onGone =
+    links.gone.size === 0 ? never : (item: { dev?: string }) => item.dev !== undefined && links.gone.has(item.dev);
   const addresses = diffList(actual.addresses, wanted.addresses, addressKey, [], onGone);
   const vlans = diffList(actual.vlans, wanted.vlans, vlanKey, ['pvid', 'untagged'], onGone);
   const neighbours = diffList(actual.neighbours, wanted.neighbours, neighbourKey, ['mac'], onGone);
@@ -226,8 +235,8 @@ export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const wireguards = diffList(actual.wireguards, wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey'], onGone);
   const peers = diffList(actual.peers, wanted.peers, peerKey, peerFields, onGone);
   const routes = diffList(actual.routes, wanted.routes, routeKey, routeDiffers, onGone);
-  const rules = diffList(actual.rules, wanted.rules, ruleKey, [], () => false);
-  const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], () => false);
+  const rules = diffList(actual.rules, wanted.rules, ruleKey, [], never);
+  const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], never);
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
     ...before,

@@ -1,5 +1,6 @@
 /** One node's whole share of the network: what its namespace should hold so that its pods and those of all other nodes talk. */
 
+import { Distinct, FlatList } from '../mapped-list.ts';
 import type { Family } from '../net/address.ts';
 import type { NodeWays } from './auto.ts';
 import type { BgpPlan } from './bgp.ts';
@@ -48,19 +49,32 @@ function forwarding(inUse: readonly Family[], facts: HostFacts): SysctlState[] {
   ];
 }
 
+/** Somebody else's routes as last found, and what remains of ours beside them. */
+function besides(foreign: readonly RouteState[]) {
+  const taken = new Map(foreign.filter((r) => r.metric === undefined).map((r) => [r.prefix, r]));
+  return { foreign, taken, free: new FlatList((r: RouteState) => (taken.has(r.prefix) ? [] : [r])) };
+}
+let known = besides([]);
+
 /** `ip route replace` would take the place of somebody else's route to the same prefix: that one stays, and is named. */
-function withoutForeign(routes: RouteState[], facts: HostFacts, problems: PlanProblem[]): RouteState[] {
-  const taken = new Map(facts.routes.filter((r) => r.metric === undefined).map((r) => [r.prefix, r]));
-  return routes.filter(({ prefix }) => {
+function withoutForeign(
+  routes: readonly RouteState[],
+  facts: HostFacts,
+  problems: PlanProblem[],
+): readonly RouteState[] {
+  if (known.foreign !== facts.routes) known = besides(facts.routes);
+  const { taken, free } = known;
+  const standing = free.of(routes);
+  for (const { prefix } of standing.length < routes.length ? routes : []) {
     const other = taken.get(prefix);
-    if (!other) return true;
+    if (!other) continue;
     const way = `${other.via ? `via ${other.via} ` : ''}dev ${other.dev}`;
     const owner = other.protocol ?? 'boot';
     problems.push({
       text: `a route to ${prefix} ${way} of protocol ${owner} is in the way; if nobody needs it: ip route delete ${prefix} ${way}`,
     });
-    return false;
-  });
+  }
+  return standing;
 }
 
 /** The plugin's bridge, where pods are attached to one. */
@@ -83,6 +97,8 @@ function fastPath(
   return [];
 }
 
+const routeDevices = new Distinct((route: RouteState) => route.dev);
+
 /** Everything, from the cluster, the settings and what was read of the host. Throws PlanError when there is nothing to stand on. */
 export function planNode(view: ClusterView, settings: NodeSettings, facts: HostFacts): NodePlan {
   const own = view.nodes.find((n) => n.name === settings.node);
@@ -104,8 +120,8 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   problems.push(...ethtoolProblems(facts));
   const routes = spread(withoutForeign(paths.routes, facts, problems));
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
-  const devices = new Set<string>();
-  for (const { dev } of [...underlay.own.values(), ...routes]) if (dev !== undefined) devices.add(dev);
+  const devices = new Set([...underlay.own.values()].map((way) => way.dev));
+  for (const dev of routeDevices.of(routes)) if (dev !== undefined) devices.add(dev);
   const tables = [table, ...fastPath(own, settings, facts, [...devices], problems)];
   const state = mergeStates(...parts, { routes, sysctls, tables });
   return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };

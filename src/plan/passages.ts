@@ -3,23 +3,15 @@
  * what was planned for it are the same objects, which spares their comparison with what there was.
  */
 
-import { MappedList } from '../mapped-list.ts';
+import { Distinct, FlatList, MappedList } from '../mapped-list.ts';
 import { type Family, families, familyOf } from '../net/address.ts';
-import { addressOf, type ClusterNode } from './cluster.ts';
-import { mergeStates, type NamespaceState } from './host.ts';
+import { addressOf, type ClusterNode, type NodeAddress, type PlanProblem } from './cluster.ts';
+import { emptyState, type NamespaceState, type RouteState } from './host.ts';
 import type { Overlay, ProbeOf, Tunnel } from './overlay.ts';
-import { targetOf } from './path-mtu.ts';
+import { addMeasured, bytesOf, narrow, type Path, type PathTarget, targetOf } from './path-mtu.ts';
 import { sharedLink } from './routed.ts';
 import type { OverlayMode } from './settings.ts';
-import {
-  addCrossing,
-  type Crossing,
-  emptyCrossing,
-  type PathContext,
-  podFamilies,
-  routePlainly,
-  type Share,
-} from './share.ts';
+import { type Crossing, emptyCrossing, type PathContext, podFamilies, routePlainly, type Share } from './share.ts';
 import type { Underlay } from './underlay.ts';
 
 /** What wrapping leaves of the way to a node. */
@@ -88,30 +80,73 @@ const probedAt = ({ probeOf }: Crossings, own: ClusterNode, node: ClusterNode): 
         .join(' ')
     : '';
 
-/** The passages planned last, and what they rest on beside the nodes. */
-const planned: Partial<
-  Record<OverlayMode, { underlay: Underlay; key: string; passages: MappedList<ClusterNode, Passage> }>
-> = {};
+/** What a share's part of all passages adds up to. */
+class Sum {
+  readonly #routes: FlatList<Passage, RouteState>;
+  readonly #paths: FlatList<Passage, Path>;
+  readonly #problems: FlatList<Passage, PlanProblem>;
+  readonly #unmasked: FlatList<Passage, NodeAddress>;
+  readonly #targets = new FlatList<Path, PathTarget>((path) => [path.target]);
+  readonly #bytes = new Distinct(bytesOf);
 
-function passagesOf(work: Crossings, context: PathContext): readonly Passage[] {
+  constructor(share: number) {
+    const of = (passage: Passage): Crossing => passage.crossings[share] ?? none;
+    this.#routes = new FlatList((p) => of(p).routes);
+    this.#paths = new FlatList((p) => of(p).paths);
+    this.#problems = new FlatList((p) => of(p).problems);
+    this.#unmasked = new FlatList((p) => of(p).unmasked);
+  }
+
+  addTo(share: Share, { facts }: PathContext, passages: readonly Passage[]): void {
+    share.routes.push(...this.#routes.of(passages));
+    share.problems.push(...this.#problems.of(passages));
+    share.unmasked.push(...this.#unmasked.of(passages));
+    const paths = this.#paths.of(passages);
+    share.reach.targets.push(...this.#targets.of(paths));
+    for (const bytes of this.#bytes.of(paths)) narrow(share.reach, bytes);
+    if (facts.pathMtus && facts.pathMtus.size > 0) for (const path of paths) addMeasured(share.reach, facts, path);
+  }
+}
+
+const none = emptyCrossing();
+
+/** What was planned last, and what it rests on beside the nodes. */
+interface Planned {
+  readonly underlay: Underlay;
+  readonly key: string;
+  readonly passages: MappedList<ClusterNode, Passage>;
+  /** One for each share. */
+  readonly sums: readonly Sum[];
+  readonly entries: Readonly<Record<keyof NamespaceState, FlatList<Passage, unknown>>>;
+}
+
+const planned: Partial<Record<OverlayMode, Planned>> = {};
+
+/** What tunnels need, each kind by itself. */
+const entriesOf = (): Planned['entries'] => {
+  const kinds = Object.keys(emptyState()) as (keyof NamespaceState)[];
+  const lists = kinds.map((kind) => [kind, new FlatList<Passage, unknown>((p) => p.entries?.[kind] ?? [])]);
+  return Object.fromEntries(lists) as Planned['entries'];
+};
+
+function plannedFor(work: Crossings, context: PathContext): Planned & { readonly current: readonly Passage[] } {
   const { mode, overlay, probeOf, nodes, shares } = work;
   const { own, underlay } = context;
   const key = JSON.stringify([overlay.key, probeOf !== undefined, shares.map((s) => s.traffic)]);
   let known = planned[mode];
   if (known?.underlay !== underlay || known.key !== key) {
-    known = { underlay, key, passages: new MappedList() };
+    const sums = shares.map((_, i) => new Sum(i));
+    known = { underlay, key, passages: new MappedList(), sums, entries: entriesOf() };
     planned[mode] = known;
   }
   // the addresses that nodes are probed by depend on who else there is
   const holds = probeOf && (({ probed }: Passage, node: ClusterNode) => probed === probedAt(work, own, node));
-  return known.passages.map(nodes, (node) => planPassage(work, context, node), holds);
+  return { ...known, current: known.passages.map(nodes, (node) => planPassage(work, context, node), holds) };
 }
 
 /** Adds nodes by one overlay to the shares that take it. Answers what their tunnels need. */
-export function addOverlay(work: Crossings, context: PathContext): NamespaceState {
-  const passages = passagesOf(work, context);
-  for (const [i, share] of work.shares.entries()) {
-    for (const { crossings } of passages) if (crossings[i]) addCrossing(share, context.facts, crossings[i]);
-  }
-  return mergeStates(...passages.flatMap((p) => p.entries ?? []));
+export function addOverlay(work: Crossings, context: PathContext): Partial<NamespaceState> {
+  const { current, sums, entries } = plannedFor(work, context);
+  for (const [i, share] of work.shares.entries()) sums[i]!.addTo(share, context, current);
+  return Object.fromEntries(Object.entries(entries).map(([kind, list]) => [kind, list.of(current)]));
 }

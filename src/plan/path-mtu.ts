@@ -65,10 +65,18 @@ export const targetOf = (node: ClusterNode, { text, address }: NodeAddress, { mt
   mtuBytes,
 });
 
+/** What this host itself says of a path. */
+export const bytesOf = ({ target, overheadBytes }: Path): number => target.mtuBytes - overheadBytes;
+
 /** Takes one path into account. */
-export function addPath(reach: Reach, { pathMtus }: HostFacts, { target, overheadBytes, routes }: Path): void {
-  narrow(reach, target.mtuBytes - overheadBytes);
-  reach.targets.push(target);
+export function addPath(reach: Reach, facts: HostFacts, path: Path): void {
+  narrow(reach, bytesOf(path));
+  reach.targets.push(path.target);
+  addMeasured(reach, facts, path);
+}
+
+/** Of a path, what was measured. */
+export function addMeasured(reach: Reach, { pathMtus }: HostFacts, { target, overheadBytes, routes }: Path): void {
   const measured = pathMtus?.get(target.address);
   if (measured === undefined) return;
   const bytes = Math.min(measured, target.mtuBytes) - overheadBytes;

@@ -84,7 +84,12 @@ function overlayOf(
 function reachOf(mode: Mode, all: readonly Share[], { own, others }: PathContext) {
   const shares = all.filter((s) => modesOf(s.traffic).includes(mode));
   const leads = ({ traffic }: Share, node: ClusterNode) => modeBetween(own, node, traffic) === mode;
-  return { shares, leads, nodes: others.filter((node) => shares.some((share) => leads(share, node))) };
+  const isEverywhere = shares.some((s) => s.traffic.betweenSites === undefined);
+  return {
+    shares,
+    leads,
+    nodes: isEverywhere ? others : others.filter((n) => shares.some((share) => leads(share, n))),
+  };
 }
 
 /** Packets that nothing is wrapped around. */
@@ -100,7 +105,7 @@ function addBgp(all: readonly Share[], context: PathContext): BgpPlan {
   for (const share of shares) {
     share.learnt.push(...birdRoutes(context.facts));
     share.problems.push(...problems);
-    for (const a of unmasked) share.unmasked.add(a);
+    share.unmasked.push(...unmasked);
     share.reach.targets.push(...targets);
     narrow(share.reach, mtuBytes);
   }
@@ -145,7 +150,7 @@ function autoShare(traffic: Traffic, candidates: readonly Share[], context: Path
     learnt,
     problems,
     reach,
-    unmasked: new Set(plan.unmasked),
+    unmasked: plan.unmasked,
   };
   return { share, ...plan };
 }
@@ -184,18 +189,19 @@ export function planPaths(context: PathContext): Paths {
   const { ways, probeRoutes } = autoNow ?? autoNext ?? { ways: [], probeRoutes: [] };
   const common = { parts, ways, mtuBytes, targets: [...targets.values()], bgp };
   if (!accepted) {
-    return { ...common, routes: [...routes, ...probeRoutes], problems, unmasked: [...unmasked], probes: [] };
+    return { ...common, routes: [...routes, ...probeRoutes], problems, unmasked, probes: [] };
   }
   // what mode auto chooses among is probed all the time
   const isTried =
     autoNext !== undefined || (autoNow !== undefined && carriers.some((c) => c.traffic.mode === alsoAccept?.mode));
   const trial = isTried ? { routes: [], probes: [] } : planTrial(others, carrying, accepted);
+  const alsoUnmasked = new Set(accepted.unmasked);
   const tried = new Set(trial.routes.map((r) => r.prefix));
   return {
     ...common,
     routes: [...routes, ...trial.routes, ...probeRoutes.filter((r) => !tried.has(r.prefix))],
     problems: [...problems, ...onlyOf(accepted, problems)],
-    unmasked: [...unmasked].filter((a) => accepted.unmasked.has(a)),
+    unmasked: unmasked.filter((a) => alsoUnmasked.has(a)),
     probes: trial.probes,
   };
 }

@@ -47,7 +47,7 @@ export interface Share {
   /** What BIRD has brought of it: the kernel has that already. */
   readonly learnt: RouteState[];
   readonly problems: PlanProblem[];
-  readonly unmasked: Set<NodeAddress>;
+  readonly unmasked: NodeAddress[];
   readonly reach: Reach;
 }
 
@@ -57,7 +57,7 @@ const shareOf = (traffic: KnownTraffic, carries: boolean): Share => ({
   routes: [],
   learnt: [],
   problems: [],
-  unmasked: new Set(),
+  unmasked: [],
   reach: unlimited(),
 });
 
@@ -80,10 +80,10 @@ export interface Crossing {
 export const emptyCrossing = (): Crossing => ({ routes: [], paths: [], problems: [], unmasked: [] });
 
 export function addCrossing(share: Share, facts: HostFacts, { routes, paths, problems, unmasked }: Crossing): void {
-  share.routes.push(...routes);
-  share.problems.push(...problems);
+  for (const route of routes) share.routes.push(route);
+  for (const problem of problems) share.problems.push(problem);
   for (const path of paths) addPath(share.reach, facts, path);
-  for (const a of unmasked) share.unmasked.add(a);
+  for (const a of unmasked) share.unmasked.push(a);
 }
 
 export function routePlainly(crossing: Crossing, node: ClusterNode, family: Family, way: Way): void {
