@@ -185,7 +185,9 @@ export const emptyState = (): NamespaceState => ({
 export function mergeStates(...parts: Partial<NamespaceState>[]): NamespaceState {
   const out = emptyState();
   for (const part of parts) {
-    for (const key of Object.keys(part) as (keyof NamespaceState)[]) (out[key] as unknown[]).push(...part[key]!);
+    for (const key of Object.keys(part) as (keyof NamespaceState)[]) {
+      Object.assign(out, { [key]: (out[key] as unknown[]).concat(part[key]) });
+    }
   }
   return out;
 }

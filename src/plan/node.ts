@@ -54,7 +54,7 @@ function besides(foreign: readonly RouteState[]) {
   const taken = new Map(foreign.filter((r) => r.metric === undefined).map((r) => [r.prefix, r]));
   return { foreign, taken, free: new FlatList((r: RouteState) => (taken.has(r.prefix) ? [] : [r])) };
 }
-let known = besides([]);
+let lastBesides = besides([]);
 
 /** `ip route replace` would take the place of somebody else's route to the same prefix: that one stays, and is named. */
 function withoutForeign(
@@ -62,8 +62,8 @@ function withoutForeign(
   facts: HostFacts,
   problems: PlanProblem[],
 ): readonly RouteState[] {
-  if (known.foreign !== facts.routes) known = besides(facts.routes);
-  const { taken, free } = known;
+  if (lastBesides.foreign !== facts.routes) lastBesides = besides(facts.routes);
+  const { taken, free } = lastBesides;
   const standing = free.of(routes);
   for (const { prefix } of standing.length < routes.length ? routes : []) {
     const other = taken.get(prefix);

@@ -98,11 +98,12 @@ class Sum {
   }
 
   addTo(share: Share, { facts }: PathContext, passages: readonly Passage[]): void {
-    share.routes.push(...this.#routes.of(passages));
-    share.problems.push(...this.#problems.of(passages));
-    share.unmasked.push(...this.#unmasked.of(passages));
     const paths = this.#paths.of(passages);
-    share.reach.targets.push(...this.#targets.of(paths));
+    // as arguments of a call they would be too many
+    for (const route of this.#routes.of(passages)) share.routes.push(route);
+    for (const problem of this.#problems.of(passages)) share.problems.push(problem);
+    for (const address of this.#unmasked.of(passages)) share.unmasked.push(address);
+    for (const target of this.#targets.of(paths)) share.reach.targets.push(target);
     for (const bytes of this.#bytes.of(paths)) narrow(share.reach, bytes);
     if (facts.pathMtus && facts.pathMtus.size > 0) for (const path of paths) addMeasured(share.reach, facts, path);
   }

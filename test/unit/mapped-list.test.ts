@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MappedList } from '../../src/mapped-list.ts';
+import { Distinct, FlatList, MappedList } from '../../src/mapped-list.ts';
 
 interface Item {
   readonly n: number;
@@ -78,5 +78,41 @@ describe('MappedList', () => {
     const some = new MappedList<Item, number | undefined>();
     some.map([a], () => undefined);
     expect(some.map([a], () => 3)).toEqual([3]);
+  });
+});
+
+/** Lists at random, one after the other, that have much in common; some items come twice. */
+function* walk(steps: number): Generator<Item[]> {
+  let list: Item[] = [];
+  for (let i = 0; i < steps; i++) {
+    list = list.filter(() => Math.random() < 0.8);
+    for (let n = Math.floor(Math.random() * 4); n > 0; n--) {
+      list.splice(Math.floor(Math.random() * (list.length + 1)), 0, items[Math.floor(Math.random() * items.length)]!);
+    }
+    yield [...list];
+  }
+}
+
+describe('FlatList', () => {
+  it('answers what Array.flatMap does, and asks for what is new alone', () => {
+    let asked = 0;
+    const several = ({ n }: Item): number[] => Array.from({ length: n % 3 }, (_, i) => 10 * n + i);
+    const list = new FlatList((item: Item) => {
+      asked++;
+      return several(item);
+    });
+    for (const next of walk(2000)) expect(list.of(next)).toEqual(next.flatMap(several));
+    list.of([a, b, c, d]);
+    asked = 0;
+    expect(list.of([a, b, e, c, d])).toEqual([a, b, e, c, d].flatMap(several));
+    expect(asked).toBe(1);
+  });
+});
+
+describe('Distinct', () => {
+  it('answers what the items have, each once', () => {
+    const list = new Distinct(({ n }: Item) => n % 3);
+    for (const next of walk(2000)) expect(new Set(list.of(next))).toEqual(new Set(next.map(({ n }) => n % 3)));
+    expect(list.of([])).toEqual([]);
   });
 });
