@@ -209,6 +209,7 @@ describe('kubelets in machines, mode wireguard', { timeout: 900_000 }, () => {
 
   it('change over to vxlan by an edit of the ConfigMap while pods talk: no packet lost', async () => {
     const flow = pings(node1, node2.pods[0]!.addresses[4]!, 500);
+    await flow.begun();
     system('patch', 'configmap', 'culvert-traffic', '--type=merge', '-p', JSON.stringify({ data: { mode: 'vxlan' } }));
     const inForce = (): string => system('get', 'configmap', 'culvert-traffic', '-o', 'jsonpath={.data.traffic}');
     await eventually(inForce, () => inForce() === JSON.stringify({ mode: 'vxlan', sameSubnet: 'tunnel' }));

@@ -71,6 +71,7 @@ async function flowing(change: () => Promise<string[]>) {
     streams: await Promise.all(streams.map((s) => s.stop())),
   });
   try {
+    await Promise.all(echoes.map((e) => e.begun()));
     const said = await change();
     return { said, ...(await stop()) };
   } catch (error) {
