@@ -67,7 +67,7 @@ export class FlatList<T, R> {
   }
 }
 
-/** What items have, each once. */
+/** What items have, each once and in no order. */
 export class Distinct<T, K> {
   readonly #keyOf: (item: T) => K;
   #items: readonly T[] = [];

@@ -3,7 +3,7 @@
  * made. New paths are laid before old ones go (make before break), and what falls with its link is not removed by itself.
  */
 
-import { type Middle, middleOf } from '../changed.ts';
+import { middleOf } from '../changed.ts';
 import {
   type AddressState,
   type FdbState,
@@ -148,26 +148,17 @@ interface ListDiff<T> {
   removed: T[];
 }
 
-const whole = (before: readonly unknown[], now: readonly unknown[]): Middle => ({
-  start: 0,
-  end: now.length,
-  endBefore: before.length,
-});
-
-const never = (): boolean => false;
-
-/** Items by key: set those that are new or different, remove those that nobody wants and that do not fall with their link. */
+/** Items by key: set those that are new or different, remove those that nobody wants. */
 function diffList<T extends object>(
   actual: readonly T[],
   wanted: readonly T[],
   key: (item: T) => string,
   compared: readonly (keyof T)[] | ((actual: T, wanted: T) => boolean),
-  falls: (item: T) => boolean,
 ): ListDiff<T> {
   const isOther = typeof compared === 'function' ? compared : (a: T, w: T) => differs(a, w, compared);
   // planners hand out the same object for the same node again: most need no key at all, and of thousands few are not in their place
-  const { start, end, endBefore } = falls === never ? middleOf(actual, wanted) : whole(actual, wanted);
-  const rest = new Set(actual.slice(start, endBefore).filter((item) => !falls(item)));
+  const { start, end, endBefore } = middleOf(actual, wanted);
+  const rest = new Set(actual.slice(start, endBefore));
   const fresh = wanted.slice(start, end).filter((item) => !rest.delete(item));
   const left = new Map<string, T>();
   for (const item of rest) left.set(key(item), item);
@@ -226,17 +217,18 @@ function splitUps(changes: readonly Change[], dressed: ReadonlySet<string>): { b
 /** The changes that turn `actual` into `wanted`; none when nothing differs. `actual` holds only what is ours to remove. */
 export function diff(actual: NamespaceState, wanted: NamespaceState): Change[] {
   const links = diffLinks(actual, wanted);
-  const onGone =
-    links.gone.size === 0 ? never : (item: { dev?: string }) => item.dev !== undefined && links.gone.has(item.dev);
-  const addresses = diffList(actual.addresses, wanted.addresses, addressKey, [], onGone);
-  const vlans = diffList(actual.vlans, wanted.vlans, vlanKey, ['pvid', 'untagged'], onGone);
-  const neighbours = diffList(actual.neighbours, wanted.neighbours, neighbourKey, ['mac'], onGone);
-  const fdb = diffList(actual.fdb, wanted.fdb, fdbKey, ['dst'], onGone);
-  const wireguards = diffList(actual.wireguards, wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey'], onGone);
-  const peers = diffList(actual.peers, wanted.peers, peerKey, peerFields, onGone);
-  const routes = diffList(actual.routes, wanted.routes, routeKey, routeDiffers, onGone);
-  const rules = diffList(actual.rules, wanted.rules, ruleKey, [], never);
-  const tables = diffList(actual.tables, wanted.tables, tableKey, ['text'], never);
+  /** What does not fall with its link. */
+  const stays = <T extends { dev?: string }>(items: readonly T[]): readonly T[] =>
+    links.gone.size === 0 ? items : items.filter(({ dev }) => dev === undefined || !links.gone.has(dev));
+  const addresses = diffList(stays(actual.addresses), wanted.addresses, addressKey, []);
+  const vlans = diffList(stays(actual.vlans), wanted.vlans, vlanKey, ['pvid', 'untagged']);
+  const neighbours = diffList(stays(actual.neighbours), wanted.neighbours, neighbourKey, ['mac']);
+  const fdb = diffList(stays(actual.fdb), wanted.fdb, fdbKey, ['dst']);
+  const wireguards = diffList(stays(actual.wireguards), wanted.wireguards, (w) => w.dev, ['listenPort', 'publicKey']);
+  const peers = diffList(stays(actual.peers), wanted.peers, peerKey, peerFields);
+  const routes = diffList(stays(actual.routes), wanted.routes, routeKey, routeDiffers);
+  const rules = diffList(actual.rules, wanted.rules, ruleKey, []);
+  const tables = diffList(actual.tables, wanted.tables, tableKey, ['text']);
   const { before, ups } = splitUps(links.first, new Set(addresses.set.map(([a]) => a.dev)));
   return [
     ...before,

@@ -120,11 +120,12 @@ export function planNode(view: ClusterView, settings: NodeSettings, facts: HostF
   problems.push(...ethtoolProblems(facts));
   const routes = spread(withoutForeign(paths.routes, facts, problems));
   const table = planClusterTable({ view, own, unmasked, masquerade: settings.masquerade });
-  const devices = new Set([...underlay.own.values()].map((way) => way.dev));
-  for (const dev of routeDevices.of(routes)) if (dev !== undefined) devices.add(dev);
-  const tables = [table, ...fastPath(own, settings, facts, [...devices], problems)];
+  const uplinks = [...underlay.own.values()].map((way) => way.dev);
+  const all = new Set([...uplinks, ...routeDevices.of(routes)]);
+  const devices = [...all].filter((dev) => dev !== undefined).sort();
+  const tables = [table, ...fastPath(own, settings, facts, devices, problems)];
   const state = mergeStates(...parts, { routes, sysctls, tables });
-  return { state, problems, own, mtuBytes, targets, probes, ways, devices: [...devices], bgp };
+  return { state, problems, own, mtuBytes, targets, probes, ways, devices, bgp };
 }
 
 /** How long a packet to any of these podCIDRs may be: as their narrowest route says, or pods' links. */
