@@ -52,10 +52,10 @@ export class Claims {
 
   #takeAll(nodes: readonly ClusterNode[]): boolean {
     this.#clear();
-    for (const node of nodes) {
-      if (!this.#addTexts(node)) return false;
-      for (const span of spansOf(node)) this.#spans[span.family].push(span);
-    }
+    for (const node of nodes) if (!this.#addTexts(node)) return false;
+    // one after the other: each kind is likely to be in order already
+    for (const node of nodes) for (const { span } of node.addresses) this.#spans[span.family].push(span);
+    for (const node of nodes) for (const { span } of node.podCIDRs) this.#spans[span.family].push(span);
     for (const spans of Object.values(this.#spans)) {
       spans.sort(byFirst);
       if (spans.some((span, i) => i > 0 && shareAddresses(spans[i - 1]!, span))) return false;

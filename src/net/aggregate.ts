@@ -30,6 +30,11 @@ class Runs {
 
   /** Answers whether all of it is new. */
   add({ first, end }: Run): boolean {
+    const last = this.#runs.at(-1);
+    if (last?.end === first) {
+      this.#runs[this.#runs.length - 1] = { first: last.first, end };
+      return true;
+    }
     const at = this.#placeOf(first);
     let to = at;
     while (to < this.#runs.length && this.#runs[to]!.first <= end) to++;
