@@ -42,7 +42,7 @@ async function measure(bench: Bench, mode: Mode): Promise<Row> {
   using ruled = new Place('rule-');
   const agents = await makeOurs(bench, ours, mode);
   try {
-    for (const place of [byHand, ruled]) makeByHand(place, mode);
+    for (const place of [byHand, ruled]) makeByHand(place, mode, bench.dir);
     ruleByHand(ruled);
     const seconds = bench.quick ? 1 : 2;
     const subjects: Subject[] = [

@@ -104,22 +104,24 @@ function wayByHand(mode: Mode, i: Index): string[] {
 const wireguardKey = (i: Index): string => Buffer.alloc(32, i).toString('base64');
 
 /** flannel's WireGuard: keys, port and the one peer. */
-function setPeer(node: string, i: Index): void {
+function setPeer(node: string, i: Index, dir: string): void {
   const peer = other(i);
   const publicKey = runLine('wg pubkey', wireguardKey(peer)).trim();
   const peerWords = `peer ${publicKey} endpoint ${nodeAddress(peer)}:51820 allowed-ips ${podCidr(peer)}`;
-  const line = `wg set flannel-wg listen-port 51820 private-key /dev/stdin ${peerWords}`;
-  runLine(`nsenter --net=/run/netns/${node} ${line}`, wireguardKey(i));
+  const file = join(dir, `${node}.key`);
+  writeFileSync(file, wireguardKey(i), { mode: 0o600 });
+  const line = `wg set flannel-wg listen-port 51820 private-key ${file} ${peerWords}`;
+  runLine(`nsenter --net=/run/netns/${node} ${line}`);
 }
 
 /** flannel's device, routes and entries, and the bridge of its delegate. */
-export function makeByHand(place: Place, mode: Mode): void {
+export function makeByHand(place: Place, mode: Mode, dir: string): void {
   for (const i of indices) {
     const peer = other(i);
     const [node, pod, mtu] = [place.node(i), place.pod(i), mtuBytes[mode]];
     place.lines(i, wayByHand(mode, i));
     if (mode === 'vxlan') runLine(`bridge -n ${node} fdb add ${vtepMac(peer)} dev flannel.1 dst ${nodeAddress(peer)}`);
-    if (mode === 'wireguard') setPeer(node, i);
+    if (mode === 'wireguard') setPeer(node, i, dir);
     place.lines(i, [
       `link add cni0 mtu ${mtu} type bridge`,
       `addr add 10.244.${i}.1/24 dev cni0`,

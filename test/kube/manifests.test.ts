@@ -4,8 +4,9 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Pinging, pinging } from '../../src/lab/pinging.ts';
 import { until } from '../support/agents.ts';
-import { labManifests } from '../support/manifests.ts';
+import { labManifests, podSpec } from '../support/manifests.ts';
 import { run } from '../support/netns.ts';
+import { buildOther } from '../support/other-build.ts';
 import { netnsOf, pidOf, pidsWith } from '../support/processes.ts';
 import { lacking } from '../support/suite.ts';
 import { KubeLab } from './lab/lab.ts';
@@ -181,6 +182,11 @@ if (lacking('wireguard')) {
   }, 300_000);
 }
 
+interface DaemonSet {
+  readonly metadata: { readonly generation: number };
+  readonly status: Readonly<Record<'observedGeneration' | 'updatedNumberScheduled' | 'numberAvailable', number>>;
+}
+
 /** `culvert serve` on a node, "PID its command line". */
 const serving = (node: string): string => lab.on(node, 'pgrep -af ^culvert.serve').stdout.trim();
 
@@ -201,12 +207,44 @@ it('has its agents replaced without losing a packet', async () => {
   await expectNoneLost(flows);
 }, 300_000);
 
+it('is upgraded to another build while plugins are served and pods come and go: no packet is lost', async () => {
+  using other = buildOther();
+  for (const node of nodes) lab.on(node, `ctr -n k8s.io images import ${other.archive}`);
+  const before = nodes.map(serving);
+  const flows = await pingBoth();
+  system('set', 'image', 'daemonset/culvert', `${podSpec().containers[0]!.name}=${other.image}`);
+  const isRolledOut = (): boolean => {
+    const { metadata, status } = JSON.parse(system('get', 'daemonset', 'culvert', '-o', 'json')) as DaemonSet;
+    const counts = [status.observedGeneration, status.updatedNumberScheduled, status.numberAvailable];
+    return counts.join() === [metadata.generation, nodes.length, nodes.length].join();
+  };
+  const comeAndGo = (node: string): void => {
+    runPod('short-lived', node);
+    lab.kubectl('wait --for=condition=Ready pod/short-lived --timeout=60s');
+    lab.kubectl('delete pod short-lived --wait=true');
+  };
+  let pods = 0;
+  const deadline = performance.now() + 180_000;
+  while (!isRolledOut() && performance.now() < deadline) comeAndGo(nodes[pods++ % nodes.length]!);
+  expect(isRolledOut()).toBe(true);
+  expect(pods).toBeGreaterThan(0);
+  for (const [i, node] of nodes.entries()) {
+    expect(lab.on(node, 'tail -c 64 /opt/cni/bin/culvert').stdout).toContain(`culvert ${other.version} `);
+    comeAndGo(node);
+    expect(serving(node)).toMatch(/^\d+ culvert serve --while-wanted$/);
+    expect(serving(node)).not.toBe(before[i]);
+  }
+  const leased = (): string => culvert().lines.at(-1)!;
+  await until(leased, () => leased() === '2 nodes: 2 ready, no problems; 2 of 506 pod addresses leased', 30_000);
+  await expectNoneLost(flows);
+}, 400_000);
+
 it('leaves nodes as they were', async () => {
   // refused as long as there are an agent and a pod
   expect(lab.on(first, '/opt/cni/bin/culvert uninstall').stdout).toMatch(/an agent answers.*\n.*1 pod is attached/);
   lab.kubectl('delete pod --all --wait=true');
   system('delete', 'daemonset', 'culvert', '--wait=true');
-  await until('the agents are gone', () => !system('get', 'pods', '-o', 'name').includes('pod'), 60_000);
+  await until('the agents are gone', () => !system('get', 'pods', '-o', 'name').includes('pod'), 120_000);
   expect(culvert('problems')).toMatchObject({
     status: 1,
     lines: [

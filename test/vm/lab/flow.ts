@@ -35,8 +35,8 @@ export interface PingCount {
 
 export interface Pings extends Flow<PingCount> {
   /**
-   * The first have been answered, and what comes counts. One of the first may be lost in an emulated machine: it needs so long for the
-   * first packet of a connection that the next one gets to another processor before the connection is known, and one of the two is dropped.
+   * The first have been answered, and what comes counts. Of the first the second one was seen to be lost, before anything was changed; that fits
+   * connection tracking, which drops one of two packets that reach two processors before their connection is known. Not shown.
    */
   begun(): Promise<void>;
 }
