@@ -19,9 +19,19 @@ export function pidsWith(file: Place, mark: string): number[] {
     .map(Number);
 }
 
-/** The first of them; throws when there is none. */
+/** When it started, in ticks since the machine did (proc(5), stat, field 22); never, for one that has ended. */
+function startOf(pid: number): number {
+  try {
+    const afterName = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!;
+    return Number(afterName.split(' ')[19]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** The one that has run longest, not one that ends right now; numbers begin anew at 1. Throws when there is none. */
 export function pidOf(file: Place, mark: string): number {
-  const [pid] = pidsWith(file, mark);
+  const [pid] = pidsWith(file, mark).sort((a, b) => startOf(a) - startOf(b));
   if (pid === undefined) throw new Error(`no process with ${mark}`);
   return pid;
 }
