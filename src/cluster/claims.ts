@@ -6,6 +6,7 @@
 import { changedItems } from '../changed.ts';
 import type { Family } from '../net/address.ts';
 import { byFirst, type Span, shareAddresses } from '../net/prefix.ts';
+import { firstWhere } from '../net/search.ts';
 import type { ClusterNode } from '../plan/cluster.ts';
 
 /** A name holds no colon, as a MAC address does, and is no key, which ends in "=". */
@@ -14,15 +15,8 @@ const textsOf = ({ name, mac, publicKey }: ClusterNode): string[] => [name, mac,
 const spansOf = ({ addresses, podCIDRs }: ClusterNode): Span[] => [...addresses, ...podCIDRs].map((own) => own.span);
 
 /** The first of the spans that does not begin before this one. */
-function placeOf(sorted: readonly Span[], span: Span): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (byFirst(sorted[middle]!, span) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+const placeOf = (sorted: readonly Span[], span: Span): number =>
+  firstWhere(sorted.length, (i) => byFirst(sorted[i]!, span) >= 0);
 
 /** With more changes everything is put in order anew. */
 const few = 64;

@@ -2,6 +2,7 @@
 
 import type { Problem } from '../errors.ts';
 import { type Family, families } from '../net/address.ts';
+import { firstWhere } from '../net/search.ts';
 import { addressOf, type ClusterNode, type PodCidr, podCidrsOf } from '../plan/cluster.ts';
 
 /** A problem of two nodes, or of one with itself. */
@@ -69,14 +70,7 @@ function overlapping(sorted: readonly Owned[]): Clash[] {
 
 /** The podCIDR that holds an address: none but the last that does not begin after it. */
 function holder(sorted: readonly Owned[], value: bigint): Owned | undefined {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const mid = (low + high) >> 1;
-    if (startOf(sorted[mid]!) > value) high = mid;
-    else low = mid + 1;
-  }
-  const found = sorted[low - 1];
+  const found = sorted[firstWhere(sorted.length, (i) => startOf(sorted[i]!) > value) - 1];
   return found && value < found.pods.span.end ? found : undefined;
 }
 

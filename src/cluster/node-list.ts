@@ -7,6 +7,7 @@
 import { isObject } from '../decode.ts';
 import { ConfigError } from '../errors.ts';
 import { MappedList } from '../mapped-list.ts';
+import { firstWhere } from '../net/search.ts';
 import { parseYaml } from './document.ts';
 
 /**
@@ -63,23 +64,13 @@ export function cut(text: string): Cut | undefined {
   return entries && { text, head: head.join('\n'), prologue: prologue.join(''), entries };
 }
 
-/** The greatest number up to `most` of which this is so, as it is of all smaller ones. */
-function greatest(most: number, isSo: (n: number) => boolean): number {
-  let [low, high] = [0, most];
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (isSo(middle)) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
 /** How long a beginning and, behind that, an end two texts have in common. Long pieces are compared fastest by the piece. */
 function commonEnds(a: string, b: string): [start: number, end: number] {
   const shorter = Math.min(a.length, b.length);
-  const start = greatest(shorter, (n) => a.slice(0, n) === b.slice(0, n));
-  const isEnd = (n: number): boolean => a.slice(a.length - n) === b.slice(b.length - n);
-  return [start, greatest(shorter - start, isEnd)];
+  // one more than this is too many
+  const start = firstWhere(shorter, (n) => a.slice(0, n + 1) !== b.slice(0, n + 1));
+  const end = firstWhere(shorter - start, (n) => a.slice(a.length - n - 1) !== b.slice(b.length - n - 1));
+  return [start, end];
 }
 
 /** As `cut`, of a text most of which is as before: only what is between the entries that it begins and ends with as before is read by line. */

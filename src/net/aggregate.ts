@@ -6,6 +6,7 @@
 import { changedItems } from '../changed.ts';
 import { type Family, families } from './address.ts';
 import { type Prefix, prefixesOf, type Span } from './prefix.ts';
+import { firstWhere } from './search.ts';
 
 /** Addresses without a gap: the first, and the one behind the last. */
 interface Run {
@@ -19,13 +20,7 @@ class Runs {
 
   /** The first run that ends there or later. */
   #placeOf(value: bigint): number {
-    let [low, high] = [0, this.#runs.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.#runs[middle]!.end < value) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstWhere(this.#runs.length, (i) => this.#runs[i]!.end >= value);
   }
 
   /** Answers whether all of it is new. */
